@@ -89,12 +89,12 @@ pub use job::Cron;
 #[cfg(feature = "lz4")]
 pub use job::Lz4;
 pub use job::{
-    AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Circuit, CircuitBreaker, Codec, DeadJob, EnqueueStatus,
-    Enqueued, Every, FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue, IntoOutcome,
-    JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides, ParseJobIdError,
-    ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress, QueueSettings, Rate,
-    RateOverride, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique, When, WhenFull,
-    WorkerSettings,
+    Aging, AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Circuit, CircuitBreaker, Codec, DeadJob,
+    EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue,
+    IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides,
+    ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress,
+    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique,
+    When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

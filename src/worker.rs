@@ -12,7 +12,7 @@ use crate::handler::{
     BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, Shared, erase,
     erase_blocking, erase_blocking_raw, erase_raw,
 };
-use crate::job::{CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
+use crate::job::{Aging, CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 use crate::sync::atomic::AtomicBool;
@@ -75,6 +75,7 @@ pub struct WorkerBuilder {
     group_rate: Option<Rate>,
     circuit_breaker: Option<CircuitBreaker>,
     group_circuit_breaker: Option<CircuitBreaker>,
+    aging: Option<Aging>,
     retry: Retry,
     retry_of: Vec<(String, Retry)>,
     timeout: Option<Duration>,
@@ -96,6 +97,7 @@ impl WorkerBuilder {
             group_rate: None,
             circuit_breaker: None,
             group_circuit_breaker: None,
+            aging: None,
             retry: Retry::default(),
             retry_of: Vec::new(),
             timeout: Some(TIMEOUT_DEFAULT),
@@ -227,6 +229,50 @@ impl WorkerBuilder {
     /// ```
     pub fn group_circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
         self.group_circuit_breaker = Some(breaker);
+        self
+    }
+
+    /// Makes jobs more urgent while they wait, by one [priority](crate::Priority) for each period of [`Aging`]. Default: no,
+    /// priorities are strict.
+    ///
+    /// A job that has aged goes first among the jobs of the priority as which it counts; then they take turns, so that many jobs
+    /// that have waited for long do not hold back those that are urgent by themselves. Of several that have aged, the one
+    /// that has waited longest goes first. The job's own priority does not change, and nothing is written. That a job has
+    /// aged is noticed up to a quarter of a period later, or a quarter of a second if that is more; after many rows of jobs that
+    /// cannot start, or that were due only lately, later than that (25 µs for each).
+    ///
+    /// A job waits since its enqueue, or since it was due if that is later: since its retry was due, after a failed attempt. A
+    /// dead letter that was put back counts from its enqueue. The time is that of the age line: a wall clock that is set
+    /// while the worker runs makes an error of a quarter of a period at most. The time before the worker's start is
+    /// measured by the wall clock, as it stands when the worker starts. A job with a time of its own
+    /// ([`run_at`](crate::NewJob::run_at)) that is due because the clock was set forward waits since then.
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// # use std::sync::{Arc, Mutex};
+    /// # let started = Arc::new(Mutex::new(Vec::new()));
+    /// # let starts = started.clone();
+    /// let billing = pond.queue("billing")?;
+    /// billing.enqueue(NewJob::new(Charge { order: 1 }).priority(Priority::LAST)).await?;
+    /// clock.advance(Duration::from_secs(5 * 60));
+    /// billing.enqueue(NewJob::new(Charge { order: 2 })).await?;
+    ///
+    /// pond.worker("billing")
+    ///     .concurrency(1)
+    ///     .aging(Aging::every(Duration::from_secs(60)))
+    ///     .handle(move |job: Job<Charge>| {
+    /// #         starts.lock().unwrap().push(job.order);
+    ///         async { Ok(()) }
+    ///     })
+    ///     .start()?;
+    /// drain(&pond).await; // order 1 first: it counts as priority 4
+    /// # let _ = started;
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// [`start`](Self::start) fails with [`Error::InvalidConfig`] if the period is shorter than [`Aging::PERIOD_MIN`].
+    pub fn aging(mut self, aging: Aging) -> Self {
+        self.aging = Some(aging);
         self
     }
 
@@ -517,7 +563,7 @@ impl WorkerBuilder {
         self.engine.check_process()?;
         self.check()?;
         let concurrency = self.slots();
-        let Self { engine, queue, rate, group_rate, retry, timeout, at_most_once, data, .. } = self;
+        let Self { engine, queue, rate, group_rate, aging, retry, timeout, at_most_once, data, .. } = self;
         let Self { circuit_breaker, group_circuit_breaker, .. } = self;
         let mut names = engine.use_names(&queue)?;
         let id = names.queue();
@@ -574,6 +620,7 @@ impl WorkerBuilder {
             group_circuit_breaker,
             shared,
             concurrency_of,
+            aging,
         };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
@@ -595,6 +642,7 @@ impl WorkerBuilder {
         }
         self.kind_limits.check()?;
         self.check_batches()?;
+        self.aging.iter().try_for_each(Aging::check)?;
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
         self.circuit_breaker.iter().try_for_each(|breaker| breaker.check("circuit_breaker"))?;
         self.group_circuit_breaker.iter().try_for_each(|breaker| breaker.check("group_circuit_breaker"))?;

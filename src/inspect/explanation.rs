@@ -166,7 +166,9 @@ pub enum Explanation {
     /// Other jobs come first.
     #[non_exhaustive]
     Waiting {
-        /// How many; counted up to 10,000 jobs or 64 MiB.
+        /// How many; counted up to 10,000 jobs or 64 MiB. In a queue whose worker has [ageing](crate::WorkerBuilder::aging),
+        /// the job counts as the priority that it has by now. Less urgent jobs that have aged and go before it are
+        /// counted as far as the worker has read them: the next few hundred.
         ahead: u64,
     },
 }
@@ -275,9 +277,11 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
         Blocked::Draining => Explanation::ShuttingDown,
         Blocked::Limit(key) => limit_reached(engine, key),
         blocked => {
-            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
-                engine.scheduler().is_handed_out(id)
-            })?;
+            let age = engine.scheduler().age_of(queue, (id, &found.record), now);
+            let (counts_as, aged_ahead) = age.unwrap_or((order.priority, 0));
+            let taken = |id| engine.scheduler().is_handed_out(id);
+            let grouped = found.record.group().is_some();
+            let ahead = reader.ahead(queue, (order, counts_as), grouped, AHEAD_MOST, taken)? + aged_ahead;
             match blocked {
                 _ if ahead > 0 => Explanation::Waiting { ahead },
                 Blocked::NoFreeSlot => Explanation::NoFreeSlot,

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or what runs it.
 
+mod aging;
 mod attempt;
 mod attempt_log;
 mod call_size;
@@ -57,8 +58,10 @@ mod state;
 mod stored_payload;
 mod suspicion;
 mod unique;
+mod waiting;
 mod withdraw;
 
+pub use aging::Aging;
 pub use attempt::{AttemptError, FailureKind};
 pub use attempt_log::{AttemptLog, LogLine};
 pub use cancel_outcome::CancelOutcome;
@@ -129,4 +132,5 @@ pub(crate) use schedule_row::{Definition, JobTemplate, ScheduleRow};
 pub(crate) use schedule_row::{Plan, Progress as ScheduleProgress, Recurrence};
 pub(crate) use stored_payload::StoredPayload;
 pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};
+pub(crate) use waiting::{AgedFrom, AgedPage, AgedRefill, AgedRow, Mark, Marks};
 pub(crate) use withdraw::{Withdraw, Withdrawn};

@@ -10,7 +10,7 @@ use crate::error::Error;
 ///
 /// The order is strict: while a more urgent job is ready, a less urgent one does not start. A
 /// steady stream of urgent jobs therefore starves the rest; give it a queue of its own if that is
-/// not wanted. Within a group, priority does not count: the order there is the order of enqueueing.
+/// not wanted, or a worker with [ageing](crate::WorkerBuilder::aging). Within a group, priority does not count: the order there is the order of enqueueing.
 ///
 /// ```
 /// use millpond::Priority;

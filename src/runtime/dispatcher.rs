@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::error::Error;
 use crate::error::panics::catch;
-use crate::job::{BucketKey, QueueId, Refill};
-use crate::scheduler::{Chores, Reservation};
+use crate::job::{AgedRefill, BucketKey, QueueId, Refill};
+use crate::scheduler::{Chores, Reservation, Scheduler};
 use crate::storage::{Batch, WindowPage};
 use crate::sync::MustNotWait;
 use crate::writer::upkeep;
@@ -68,12 +68,15 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
         engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
-    let Chores { expired, refills, promote, reserve, forget_circuits, wait, is_exact } = chores;
+    let Chores { expired, refills, aged, promote, reserve, forget_circuits, wait, is_exact } = chores;
     for start in expired {
         engine.expire(start);
     }
     for refill in refills {
         read_page(engine, refill);
+    }
+    for refill in aged {
+        read_aged_page(engine, &refill);
     }
     for queue in promote {
         ask_promotion(engine, queue);
@@ -109,17 +112,33 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
                 engine.quarantine(damaged, move || reader.scheduler().request_again(refill));
             }
         }
-        Err(error) => {
-            tracing::error!(%error, "could not read the next jobs");
-            tracing::trace!("a page could not be read");
-            // After an I/O error the writer cannot write either: an empty step makes it notice, and open the file again.
-            let write = |_: &mut Batch<'_>| Ok(());
-            engine.internally(write, move |engine, _| {
-                engine.scheduler().request_again(refill);
-                engine.wake_dispatcher();
-            });
-        }
+        Err(error) => page_failed(engine, &error, move |scheduler| scheduler.request_again(refill)),
     }
+}
+
+/// Reads a page of jobs that have waited for long.
+fn read_aged_page(engine: &Arc<Engine>, refill: &AgedRefill) {
+    let queue = refill.queue;
+    // The time is read after the snapshot is made, so that all jobs that are in it were there at that time.
+    match engine.store.reader().and_then(|reader| Ok(reader.aged_page(refill, engine.now())?)) {
+        Ok(page) => {
+            engine.scheduler().aged_read(queue, page);
+            engine.wake_dispatcher();
+        }
+        Err(error) => page_failed(engine, &error, move |scheduler| scheduler.request_aged_again(queue)),
+    }
+}
+
+/// Requests a page again after it could not be read.
+fn page_failed(engine: &Arc<Engine>, error: &Error, request_again: impl FnOnce(&mut Scheduler) + Send + 'static) {
+    tracing::error!(%error, "could not read the next jobs");
+    tracing::trace!("a page could not be read");
+    // After an I/O error the writer cannot write either: an empty step makes it notice, and open the file again.
+    let write = |_: &mut Batch<'_>| Ok(());
+    engine.internally(write, move |engine, _| {
+        request_again(&mut engine.scheduler());
+        engine.wake_dispatcher();
+    });
 }
 
 fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {

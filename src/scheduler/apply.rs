@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::handed_out::HandedOut;
 use super::state::Scheduler;
-use crate::job::{Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
+use crate::job::{AgedPage, Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
 use crate::time::Now;
 
 impl Scheduler {
@@ -37,6 +37,8 @@ impl Scheduler {
                 if self.probation.holds(id) {
                     // The slot that was kept for the suspect is free for other jobs.
                     self.probation.gone(id);
+                    // It may have had the turn at a limit.
+                    self.probation.check_again();
                     self.wake(queue);
                 }
                 self.withdrawn.entry(id).and_modify(|held| *held = None);
@@ -185,6 +187,23 @@ impl Scheduler {
         }
     }
 
+    /// The aged rows of a queue that an [`AgedRefill`](crate::job::AgedRefill) requested.
+    pub fn aged_read(&mut self, queue: QueueId, page: AgedPage) {
+        let Self { queues, handed_out, probation, .. } = self;
+        if let Some(state) = queues.get_mut(queue) {
+            state.aged_read(page, |row| handed_out.contains(row.id) || probation.holds(row.id));
+            self.note(queue);
+            self.wake(queue);
+        }
+    }
+
+    /// Requests a page of aged rows again that could not be read.
+    pub fn request_aged_again(&mut self, queue: QueueId) {
+        self.queues.get_or_make(queue).aged_failed();
+        self.note(queue);
+        self.wake(queue);
+    }
+
     /// Requests a page again that could not be read.
     pub fn request_again(&mut self, refill: Refill) {
         self.queues.get_or_make(refill.queue).page_failed(refill.grouped);
@@ -216,6 +235,7 @@ impl Scheduler {
     /// Tells probation which suspects of this queue can be started, after its worker or its pause has changed.
     pub(super) fn attend_suspects(&mut self, queue: QueueId) {
         let Self { probation, queues, .. } = self;
+        probation.check_again();
         probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.handles(kind)));
     }
 

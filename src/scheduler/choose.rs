@@ -3,6 +3,7 @@
 //! Queues with something to start stand in a rotation ([`Scheduler::rotation`]), and each starts one job at a time. A queue
 //! that has nothing to start is removed from it, and every change that could let the queue start a job adds it again.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::queue_state::{Pick, QueueState, Shared};
 use super::shared_limits::LimitKey;
 use super::start::{Chores, Start};
 use super::state::Scheduler;
-use crate::job::{QueueId, ReadyJob, Suspect};
+use crate::job::{JobId, QueueId, ReadyJob, Suspect};
 use crate::time::Now;
 
 /// The maximum number of jobs that have ended and whose end is not durable yet: at this number nothing starts until the
@@ -35,6 +36,9 @@ impl Scheduler {
     /// Adds the jobs that may start now to `into`, until it holds `starts_max`.
     pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
         while into.len() < starts_max && self.has_room() {
+            if self.handed_out.limits.holds_some() && !self.probation.has_waiting() {
+                self.suspects_wait_for([]);
+            }
             if self.probation.is_active() {
                 if self.start_suspect(now, into) {
                     continue;
@@ -90,6 +94,7 @@ impl Scheduler {
         };
         let pick = state.pick(queue, running, thread_is_free, now, &mut shared);
         state.wants_refills(queue, &mut self.found.refills);
+        self.found.aged.extend(state.wants_aged(queue));
         self.chores_changed |= self.queues.note(queue) || self.found.has_some();
         self.wake_queues_for_limits();
         match pick {
@@ -138,6 +143,12 @@ impl Scheduler {
         self.probation.next_in(queue).filter(would_start).count()
     }
 
+    /// Gives the turns at shared limits to the suspects that wait for units, and to no others.
+    pub(super) fn suspects_wait_for(&mut self, suspects: impl IntoIterator<Item = (LimitKey, JobId)>) {
+        self.handed_out.limits.hold(suspects);
+        self.wake_queues_for_limits();
+    }
+
     /// Hands out the next suspect of the last crash. Returns false if none may start now.
     fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
         if !self.probation.is_check_due(now) {
@@ -147,6 +158,8 @@ impl Scheduler {
         let circuit = |queue: QueueId, group: Option<&Arc<str>>| {
             queues.get(queue).and_then(|state| state.circuits.as_ref()?.wait(group, now))
         };
+        // The suspects that wait for nothing but units, and the limits at which they do.
+        let wait_for_units = RefCell::new(Vec::new());
         let may_start_in = |queue: QueueId| {
             let has_slot = queues.get(queue).is_some_and(|state| handed_out.running_in(queue) < state.slots());
             match circuit(queue, None) {
@@ -160,8 +173,7 @@ impl Scheduler {
             let Some(state) = queues.get(*queue) else { return MayStart::No };
             // A suspect overtakes the queues that wait for a thread: there are few suspects, and each is started once.
             let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
-            let has_units = has_units(state, handed_out, job);
-            if withdrawn.contains_key(&job.id) || !has_thread || !has_units || !state.handles(job.kind()) {
+            if withdrawn.contains_key(&job.id) || !has_thread || !state.handles(job.kind()) {
                 return MayStart::No;
             }
             match job.group().and_then(|group| circuit(*queue, Some(group))) {
@@ -169,10 +181,18 @@ impl Scheduler {
                 Some(CircuitWait::HalfOpen(_)) => return MayStart::No,
                 None => {}
             }
-            let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
-            group.map_or(MayStart::Now, MayStart::After)
+            if let Some(wait) = job.group().and_then(|group| buckets.wait(*queue, Some(group), now)) {
+                return MayStart::After(wait);
+            }
+            if has_units(state, handed_out, job) {
+                return MayStart::Now;
+            }
+            let keys = state.shared_by(job.kind()).into_iter().flat_map(|keys| keys.iter());
+            wait_for_units.borrow_mut().extend(keys.map(|key| (*key, job.id)));
+            MayStart::No
         };
         let chosen = self.probation.next(now, handed_out.running() == 0, may_start_in, may_start);
+        self.suspects_wait_for(wait_for_units.into_inner());
         self.chores_changed = true;
         let Some((queue, job)) = chosen else { return false };
         if job.record.has_expired(now) {

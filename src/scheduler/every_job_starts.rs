@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::test_rows::aged_page;
 use super::*;
 use crate::job::{
-    BucketKey, Change, Circuit, CircuitBreaker, CircuitStep, JobId, Order, Overrides, Priority, QueueId, Rate,
-    ReadyJob, Record, Refill, Steered, Verdict,
+    AgedPage, Aging, BucketKey, Change, Circuit, CircuitBreaker, CircuitStep, JobId, Order, Overrides, Priority,
+    QueueId, Rate, ReadyJob, Record, Refill, Steered, Verdict,
 };
 use crate::time::{Now, Timestamp};
 
@@ -44,6 +45,8 @@ fn with_shared_limits(mut settings: WorkerLimits, rng: &mut Rng) -> WorkerLimits
 enum Answer {
     Page(Refill, Vec<Arc<ReadyJob>>, bool),
     NoPage(Refill),
+    AgedPage(AgedPage),
+    NoAgedPage,
     Reserved(Reservation),
     NotReserved(Reservation),
 }
@@ -94,6 +97,7 @@ impl World {
             group_rate: (rng.u8(..4) > 0).then(|| rate(&mut rng)),
             circuit_breaker: (rng.u8(..4) == 0).then(|| breaker(&mut rng)),
             group_circuit_breaker: (rng.u8(..3) == 0).then(|| breaker(&mut rng)),
+            aging: (rng.u8(..2) == 0).then(|| Aging::every(Duration::from_millis(rng.u64(1_000..5_000)))),
             ..WorkerLimits::default()
         };
         let settings = with_shared_limits(settings, &mut rng);
@@ -133,7 +137,7 @@ impl World {
     fn ready_job(&mut self, id: u64, position: u64, group: Option<Arc<str>>) -> Arc<ReadyJob> {
         let priority = Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap();
         let kind = id as u32 % KINDS + 1;
-        let mut record = Record { kind, priority, ..Record::plain() };
+        let mut record = Record { kind, priority, enqueued_at: at(self.now).wall, ..Record::plain() };
         if id.is_multiple_of(7) {
             record.extra_mut().weight = Some(id as u32 % 4 + 1);
         }
@@ -350,6 +354,12 @@ impl World {
             let fails = self.rng.u8(..10) == 0;
             self.answers.push(if fails { Answer::NoPage(refill) } else { Answer::Page(refill, page, end) });
         }
+        for refill in chores.aged {
+            let rows = self.plain.values().chain(self.heads.values());
+            let page = aged_page(&refill, rows, self.next_id, at(self.now));
+            let fails = self.rng.u8(..10) == 0;
+            self.answers.push(if fails { Answer::NoAgedPage } else { Answer::AgedPage(page) });
+        }
         for queue in chores.promote {
             self.scheduler.apply([Change::Promoted { queue, next_due: [None; 2] }]);
         }
@@ -368,6 +378,8 @@ impl World {
         }
         match self.answers.swap_remove(self.rng.usize(..self.answers.len())) {
             Answer::Page(refill, rows, end) => self.scheduler.refilled(refill, rows, end),
+            Answer::AgedPage(page) => self.scheduler.aged_read(QUEUE, page),
+            Answer::NoAgedPage => self.scheduler.request_aged_again(QUEUE),
             Answer::NoPage(refill) => self.scheduler.request_again(refill),
             Answer::Reserved(Reservation { key, tokens }) => {
                 self.scheduler.apply([Change::Reserved { key, tokens }]);

@@ -72,9 +72,8 @@ impl Scheduler {
         if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
             return Blocked::RateLimited(wait);
         }
-        let own = Order { priority: record.priority.get(), position: id.get() };
-        let place = group.map_or((own, false), |(_, order)| (order, true));
-        if let Some(key) = state.full_limit(queue, record, place, &self.handed_out.limits) {
+        let priority = record.priority.get();
+        if let Some(key) = state.full_limit(queue, (id, record), priority, &self.handed_out.limits) {
             return Blocked::Limit(key);
         }
         let is_suspect = self.probation.holds(id);
@@ -100,6 +99,13 @@ impl Scheduler {
         }
         Blocked::Next
     }
+
+    /// As which priority a waiting job counts, and how many jobs of other priorities go before it because they have waited for
+    /// long, as far as they are in memory. `None` if the queue's worker has no ageing.
+    pub fn age_of(&self, queue: QueueId, job: (JobId, &Record), now: Now) -> Option<(u8, u64)> {
+        self.queues.get(queue)?.age_of(job, now)
+    }
+
     /// The kinds of jobs that were passed over because the queue's worker has no handler for them.
     pub fn passed_over(&self, queue: QueueId) -> impl Iterator<Item = KindId> {
         self.queues.get(queue).into_iter().flat_map(|state| state.passed_over())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared_limits::LimitKey;
-use crate::job::{CircuitBreaker, IdMap, IdSet, KindId, Rate, WorkerSettings};
+use crate::job::{Aging, CircuitBreaker, IdMap, IdSet, KindId, Rate, WorkerSettings};
 
 /// How many ready jobs of a queue are held in memory. The limits apply separately to jobs with and without a group.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct WorkerLimits {
     pub shared: IdMap<Arc<[LimitKey]>, KindId>,
     /// How many jobs of these kinds may run at a time.
     pub concurrency_of: Vec<(KindId, u32)>,
+    /// `None`: the priorities of jobs are strict.
+    pub aging: Option<Aging>,
 }
 
 impl WorkerLimits {

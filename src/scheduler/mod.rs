@@ -3,7 +3,7 @@
 //! In memory and deterministic. It is told what commits have changed ([`apply`]), what becomes of runs ([`runs`]) and what
 //! the time is, and is asked for the next starts ([`choose`]) and why a job does not start ([`explain`]).
 //!
-//! From the inside out: [`window`] and [`parked`] hold ready jobs, [`queue_state`] is one queue, [`queue_states`] are all
+//! From the inside out: [`window`], [`aged`] and [`parked`] hold ready jobs, [`queue_state`] is one queue, [`queue_states`] are all
 //! of them. [`buckets`] are the rates, [`circuits`] the circuit breakers, [`threads`] and [`handed_out`] the slots, [`shared_limits`] the limits that jobs share
 //! ([`limited`] holds the jobs that wait for one), [`probation`] the time after a crash.
 //! [`state`] puts them together; the other files say what it is told and asked.
@@ -11,6 +11,7 @@
 //! Refuses to do I/O, to read a clock, and to know tokio or redb. It decides *which* job starts; when it is asked, and what
 //! happens with the answer, is up to the dispatcher.
 
+mod aged;
 mod apply;
 mod breakers;
 mod buckets;
@@ -45,6 +46,8 @@ pub(crate) use state::Scheduler;
 
 #[cfg(test)]
 mod after_a_crash;
+#[cfg(test)]
+mod ageing;
 #[cfg(test)]
 mod every_job_starts;
 #[cfg(test)]

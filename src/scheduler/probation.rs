@@ -159,6 +159,11 @@ impl Probation {
         self.careful > 0 || self.careful_until.is_some() || has_suspects || self.alone.is_some()
     }
 
+    /// Whether a suspect waits that a worker handles.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn note_check(&self) {
         if cfg!(test) {
             self.checks.set(self.checks.get() + 1);

@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aged::AgedRows;
 use super::buckets::{Buckets, Gate, Reservation, is_exact};
 use super::circuits::{CircuitWait, Circuits};
 use super::handed_out::RunId;
-use super::limited::{Limited, Place};
+use super::limited::{Limited, LimitedJob};
 use super::limits::{WindowLimits, WorkerLimits};
 use super::parked::Parked;
 use super::shared_limits::{LimitKey, SharedLimits};
 use super::window::Window;
 use crate::job::{
-    IdMap, IdSet, JobId, KindId, Order, QueueId, Rate, ReadyJob, Record, Refill, Steered, WorkerSettings,
+    AgedPage, AgedRefill, AgedRow, IdMap, IdSet, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record,
+    Refill, Steered, WorkerSettings,
 };
-use crate::time::{Due, Now, TimeLine};
+use crate::time::{Due, Now, TimeLine, Timestamp};
 
 /// The maximum number of kinds without a handler that are remembered for each queue. They are used for a warning only.
 const PASSED_OVER_KINDS_MAX: usize = 64;
@@ -49,6 +51,16 @@ pub(crate) enum Pick {
     Nothing,
 }
 
+/// A job that was popped to be started.
+#[derive(Debug)]
+struct Popped {
+    job: Arc<ReadyJob>,
+    /// As which priority it counts.
+    priority: u8,
+    /// Since when it waits, if it was popped because of that.
+    aged_since: Option<Timestamp>,
+}
+
 /// One queue: its ready jobs, and what prevents them from starting.
 #[derive(Debug)]
 pub(crate) struct QueueState {
@@ -65,6 +77,8 @@ pub(crate) struct QueueState {
     /// Of two jobs of the same priority the head goes first. It changes with each job, so that jobs with and without a
     /// group alternate.
     heads_first: bool,
+    /// Rows that count as more urgent than their priority says. `None` if the worker has no ageing.
+    aged: Option<AgedRows>,
     /// Heads that cannot start because the bucket of their group is closed, or its circuit is not.
     parked: Parked,
     /// Jobs that cannot start because a shared limit is used up.
@@ -96,6 +110,7 @@ impl QueueState {
             plain: Window::new(limits),
             heads: Window::new(limits),
             heads_first: false,
+            aged: None,
             parked: Parked::new(limits),
             limited: Limited::new(limits),
             waits_for: BTreeSet::new(),
@@ -165,6 +180,9 @@ impl QueueState {
     pub fn arrive(&mut self, job: Arc<ReadyJob>, taken: bool) {
         let has_no_worker = self.settings.is_none();
         let parked = self.parked.holds(job.id) || self.limited.holds(job.id);
+        if let Some(aged) = &mut self.aged {
+            aged.changed(job.id);
+        }
         let window = self.window(job.is_grouped());
         if has_no_worker {
             // No job starts without a worker: the row stays in the table only.
@@ -180,12 +198,18 @@ impl QueueState {
         if grouped {
             self.parked.remove(id);
         }
-        !self.limited.is_empty() && self.limited.remove(id).is_some()
+        if let Some(aged) = &mut self.aged {
+            aged.changed(id);
+        }
+        self.limited.remove(id)
     }
 
     /// The row of a job that was handed out has left the table.
     pub fn settled(&mut self, grouped: bool, id: JobId) {
         self.window(grouped).settled(id);
+        if let Some(aged) = &mut self.aged {
+            aged.settled(id);
+        }
     }
 
     /// A run is over. Returns its group, if it was the probe of a circuit: another job may be the next probe.
@@ -195,6 +219,15 @@ impl QueueState {
 
     pub fn put_back(&mut self, job: Arc<ReadyJob>) {
         self.window(job.is_grouped()).put_back(job);
+    }
+
+    fn put_back_popped(&mut self, popped: Popped) {
+        let Popped { job, aged_since, .. } = popped;
+        if let (Some(aged), Some(since)) = (&mut self.aged, aged_since) {
+            aged.insert(AgedRow { since, job: job.clone() });
+        }
+        // An aged row is in its window too: the rows that have aged can be forgotten at any time.
+        self.put_back(job);
     }
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
@@ -208,6 +241,60 @@ impl QueueState {
                 into.push(Refill { queue, grouped, ..refill });
             }
         }
+    }
+
+    // --- ageing -------------------------------------------------------------------------------
+
+    /// Whether there may be jobs that become more urgent while they wait.
+    fn may_have_aged(&self) -> bool {
+        let first = Priority::FIRST.get();
+        let has_less_urgent = self.plain.may_have_behind(first) || self.heads.may_have_behind(first);
+        self.is_open() && (has_less_urgent || !self.limited.is_empty())
+    }
+
+    /// The page of aged rows that must be read now.
+    pub fn wants_aged(&mut self, queue: QueueId) -> Option<AgedRefill> {
+        if self.aged.is_none() || !self.may_have_aged() {
+            return None;
+        }
+        let Self { aged, settings, steered, .. } = self;
+        let paused = |kind: &KindId| steered.as_ref().is_some_and(|steered| steered.paused_kinds.contains(kind));
+        let kinds =
+            || settings.iter().flat_map(|settings| &settings.kinds).copied().filter(|kind| !paused(kind)).collect();
+        aged.as_mut()?.wants_page(queue, kinds)
+    }
+
+    /// A page of aged rows was read. `taken` says which of its jobs were handed out or are suspects.
+    pub fn aged_read(&mut self, page: AgedPage, taken: impl Fn(&Arc<ReadyJob>) -> bool) {
+        let now = page.now;
+        let Some(aged) = &mut self.aged else { return };
+        for row in aged.page_read(page) {
+            if taken(&row.job) || self.parked.holds(row.job.id) {
+                continue;
+            }
+            let Some(aged) = &self.aged else { return };
+            let priority = aged.counts_as(row.job.order.priority, row.since, now);
+            if self.limited.holds(row.job.id) {
+                if self.limited.raise(&row, priority) {
+                    self.put_back_popped(Popped { priority, aged_since: Some(row.since), job: row.job });
+                }
+            } else if let Some(aged) = &mut self.aged {
+                aged.insert(row);
+            }
+        }
+    }
+
+    /// A page of aged rows could not be read: it is requested again with the next call of [`Self::wants_aged`].
+    pub fn aged_failed(&mut self) {
+        if let Some(aged) = &mut self.aged {
+            aged.page_failed();
+        }
+    }
+
+    /// As which priority a job counts that waits for longer than a period of ageing, and how many jobs of other priorities go
+    /// before it because they have aged.
+    pub fn age_of(&self, job: (JobId, &Record), now: Now) -> Option<(u8, u64)> {
+        self.aged.as_ref().map(|aged| (aged.priority_of(job, now), aged.ahead_of(job, now)))
     }
 
     /// A page was read. `taken` says which of its jobs were handed out or are suspects.
@@ -234,6 +321,9 @@ impl QueueState {
         self.restart_heads();
         self.limited.clear();
         self.started = 0;
+        if let Some(aged) = &mut self.aged {
+            aged.restart();
+        }
     }
 
     /// Nothing of the queue is in the file any more. A page that is being read is ignored.
@@ -263,7 +353,7 @@ impl QueueState {
     /// Rows in memory, for tests.
     #[cfg(test)]
     pub fn rows_held(&self) -> usize {
-        self.plain.len() + self.heads.len() + self.limited.len()
+        self.plain.len() + self.heads.len() + self.limited.len() + self.aged.as_ref().map_or(0, AgedRows::len)
     }
 
     // --- delayed jobs -------------------------------------------------------------------------
@@ -326,10 +416,10 @@ impl QueueState {
             let pick = self.pick_one(queue, running, thread_is_free, now, shared);
             let is_held = self.circuits.as_ref().is_some_and(|circuits| circuits.wait(None, now).is_some());
             let has_slot = !self.paused && !is_held && running < self.slots() && self.closed_until.is_none();
-            // The jobs that were offered their units may have to wait for something else, such as another limit: then the next
-            // ones are offered theirs.
+            // The jobs that were offered their units may have to wait for something else, such as another limit or the rate of
+            // their group: then the next ones are offered theirs.
             let waits_for_another =
-                |(key, id): &(LimitKey, JobId)| self.limited.limit_of(*id).is_some_and(|now| now != *key);
+                |(key, id): &(LimitKey, JobId)| self.limited.limit_of(*id).is_none_or(|now| now != *key);
             let has_moved = self.limited.len() < waiting || offered.iter().any(waits_for_another);
             if !matches!(pick, Pick::Nothing) || !has_slot || !has_moved || offers_left == 0 {
                 break (pick, has_slot);
@@ -349,12 +439,15 @@ impl QueueState {
             return offered;
         }
         for key in self.limited.keys().collect::<Vec<_>>() {
+            if self.limited.is_offering(key) {
+                continue;
+            }
             let weight = self.limited.first(key).map_or(1, |job| job.record.weight());
             if !limits.may_start(key, weight, queue) {
                 self.wait_for(key, queue, limits);
-            } else if let Some(job) = self.limited.pop(key) {
+            } else if let Some(LimitedJob { job, aged_since }) = self.limited.offer(key) {
                 offered.push((key, job.id));
-                self.put_back(job);
+                self.put_back_popped(Popped { priority: job.order.priority, job, aged_since });
             } else if self.may_read_all_again() {
                 self.restart();
                 return Vec::new();
@@ -386,6 +479,7 @@ impl QueueState {
     /// Binds a worker's settings to the queue.
     pub fn open(&mut self, settings: WorkerLimits) {
         self.limited.set_shares(settings.shared_limits());
+        self.aged = settings.aging.map(|aging| AgedRows::new(aging, self.limits));
         self.settings = Some(settings);
         self.restart();
     }
@@ -393,6 +487,7 @@ impl QueueState {
     /// The queue has no worker any more. Its rows stay in the table, and the next worker reads it from its start.
     pub fn close(&mut self, queue: QueueId, limits: &mut SharedLimits) {
         self.settings = None;
+        self.aged = None;
         self.restart();
         self.give_up_turns(queue, false, limits);
     }
@@ -402,12 +497,18 @@ impl QueueState {
         (self.plain.is_whole() && self.heads.is_whole()) || self.started >= self.limits.jobs_max
     }
 
-    /// The limit that prevents the job at this place from starting.
-    pub fn full_limit(&self, queue: QueueId, record: &Record, place: Place, limits: &SharedLimits) -> Option<LimitKey> {
+    /// The limit that prevents a job from starting that counts as `priority`.
+    pub fn full_limit(
+        &self,
+        queue: QueueId,
+        (id, record): (JobId, &Record),
+        priority: u8,
+        limits: &SharedLimits,
+    ) -> Option<LimitKey> {
         let keys = self.shared_by(record.kind)?;
         let weight = record.weight();
         let is_full =
-            |key: &&LimitKey| !limits.may_start(**key, weight, queue) || self.limited.comes_behind(**key, place);
+            |key: &&LimitKey| !limits.may_start(**key, weight, queue) || self.limited.comes_behind(**key, id, priority);
         keys.iter().find(is_full).copied()
     }
 
@@ -448,9 +549,11 @@ impl QueueState {
                 return Pick::Nothing;
             }
             let heads_first = self.heads_first;
-            let job = self.pop();
+            let popped = self.pop(now);
+            self.limited.chosen(popped.job.id);
+            let Popped { ref job, priority, aged_since } = popped;
             if let Some(held) = withdrawn.get_mut(&job.id) {
-                *held = Some((queue, job));
+                *held = Some((queue, popped.job));
                 continue;
             }
             if self.is_kind_paused(job.kind()) {
@@ -465,11 +568,12 @@ impl QueueState {
                 continue;
             }
             if job.record.has_expired(now) {
-                return Pick::Expired(job);
+                self.limited.remove(job.id);
+                return Pick::Expired(popped.job);
             }
-            if let Some(key) = self.full_limit(queue, &job.record, (job.order, job.is_grouped()), limits) {
+            if let Some(key) = self.full_limit(queue, (job.id, &job.record), priority, limits) {
                 self.wait_for(key, queue, limits);
-                self.limited.keep(key, job);
+                self.limited.keep(key, LimitedJob { job: popped.job, aged_since }, priority);
                 continue;
             }
             let circuit = match (&self.circuits, job.group()) {
@@ -487,17 +591,17 @@ impl QueueState {
                 },
             };
             if let Some(until) = closed {
-                match self.parked.park(job, until, now.mono) {
+                match self.parked.park(popped.job, until, now.mono) {
                     Ok(()) => continue,
                     Err(job) => {
-                        self.heads.put_back(job);
+                        self.put_back_popped(Popped { job, priority, aged_since });
                         return Pick::Nothing;
                     }
                 }
             }
             let blocking = self.blocks(job.kind());
             if blocking && !thread_is_free {
-                self.put_back(job);
+                self.put_back_popped(popped);
                 self.heads_first = heads_first;
                 return Pick::NoThread;
             }
@@ -507,9 +611,13 @@ impl QueueState {
             }
             buckets.spend(queue, None);
             self.started += 1;
+            if let Some(aged) = &mut self.aged {
+                aged.started(aged_since.is_some());
+            }
+            self.limited.remove(job.id);
             let shared = self.shared_by(job.kind()).cloned();
-            let is_probe = self.circuits.as_ref().is_some_and(|circuits| circuits.is_probe(job.group()));
-            return Pick::Start { job, blocking, shared, is_probe };
+            let is_probe = self.circuits.as_ref().is_some_and(|circuits| circuits.is_probe(popped.job.group()));
+            return Pick::Start { job: popped.job, blocking, shared, is_probe };
         }
     }
 
@@ -532,15 +640,23 @@ impl QueueState {
     /// Whether the next row is known. While a window is empty and the table may have more rows, no row of the other window
     /// starts: the page may bring a more urgent one.
     fn has_rows(&self) -> bool {
-        let rows = self.plain.first().is_some() || self.heads.first().is_some();
+        let has_aged = self.aged.as_ref().is_some_and(|aged| !aged.is_empty());
+        let rows = self.plain.first().is_some() || self.heads.first().is_some() || has_aged;
         rows && !self.plain.needs_page() && !self.heads.needs_page()
     }
 
-    /// Removes and returns the next row: the more urgent one. If both have the same priority, jobs with and without a group
-    /// alternate.
-    fn pop(&mut self) -> Arc<ReadyJob> {
+    /// Removes and returns the next row: the most urgent one. If several have the same priority, rows that have aged and those of
+    /// the windows alternate, and then jobs with and without a group.
+    fn pop(&mut self, now: Now) -> Popped {
         let plain = self.plain.first().map(|job| job.order.priority);
         let head = self.heads.first().map(|job| job.order.priority);
+        if let Some(aged) = &mut self.aged {
+            let window = [plain, head].into_iter().flatten().min();
+            if let Some((priority, AgedRow { since, job })) = aged.pop_before(window, now) {
+                self.window(job.is_grouped()).remove(job.order, job.id);
+                return Popped { job, priority, aged_since: Some(since) };
+            }
+        }
         let from_heads = match (plain, head) {
             (None, _) => true,
             (_, None) => false,
@@ -548,7 +664,11 @@ impl QueueState {
             (Some(plain), Some(head)) => head < plain,
         };
         self.heads_first = !from_heads;
-        self.window(from_heads).pop().expect("the caller has checked that there is a row")
+        let job = self.window(from_heads).pop().expect("the caller has checked that there is a row");
+        if let Some(aged) = &mut self.aged {
+            aged.remove(job.id);
+        }
+        Popped { priority: job.order.priority, job, aged_since: None }
     }
 
     /// A reservation of this group was answered.
@@ -586,17 +706,22 @@ impl QueueState {
             self.closed_until = None;
             woken = true;
         }
+        if self.aged.is_some() && self.may_have_aged() {
+            woken |= self.aged.as_mut().is_some_and(|aged| aged.wake(now.mono));
+        }
         woken
     }
 
     /// When something happens in this queue without a call from outside, on the monotonic clock.
     pub fn next_timer(&self) -> Option<Duration> {
-        [self.closed_until, self.parked.next_event(self.may_read_again())].into_iter().flatten().min()
+        let aged = self.aged.as_ref().filter(|_| self.may_have_aged()).and_then(AgedRows::next_timer);
+        [self.closed_until, self.parked.next_event(self.may_read_again()), aged].into_iter().flatten().min()
     }
 
     /// A page is being read, or a promotion is under way.
     pub fn is_working(&self) -> bool {
-        self.promoting || self.plain.is_reading() || self.heads.is_reading()
+        let reads_aged = self.aged.as_ref().is_some_and(AgedRows::is_reading);
+        self.promoting || self.plain.is_reading() || self.heads.is_reading() || reads_aged
     }
 }
 

@@ -1,9 +1,9 @@
 //! Limits that jobs share: how many units of each are in use, and which queues wait for some.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::waiting_queues::WaitingQueues;
-use crate::job::{KindId, QueueId};
+use crate::job::{JobId, KindId, QueueId};
 
 /// Which limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +21,12 @@ pub(crate) type Units = Box<[(LimitKey, u32)]>;
 ///
 /// The units in use are computed from the jobs that run, as slots are. Queues get free units in the order in which they
 /// began to wait. The first of them keeps its turn until its job has started or cannot start for another reason, so a job
-/// that needs many units is not overtaken for ever by jobs that need few.
+/// that needs many units is not overtaken for ever by jobs that need few. A suspect of a crash has its turn before them.
 #[derive(Debug, Default)]
 pub(crate) struct SharedLimits {
     limits: HashMap<LimitKey, SharedLimit>,
+    /// The limits at which it is the turn of a suspect, whatever queues wait. Other suspects do not count it.
+    held: BTreeMap<LimitKey, JobId>,
     /// Queues whose turn it is: the scheduler must ask them for their next job.
     woken: Vec<QueueId>,
 }
@@ -76,7 +78,31 @@ impl SharedLimits {
     /// Whether a job of this weight in this queue may start now: it does not overtake a queue that waits.
     pub fn may_start(&self, key: LimitKey, weight: u32, queue: QueueId) -> bool {
         let first = self.limits.get(&key).and_then(|limit| limit.waiting.first());
-        first.is_none_or(|first| first == queue) && self.has_room(key, weight)
+        first.is_none_or(|first| first == queue) && !self.is_held(key) && self.has_room(key, weight)
+    }
+
+    fn is_held(&self, key: LimitKey) -> bool {
+        !self.held.is_empty() && self.held.contains_key(&key)
+    }
+
+    /// Gives each of these suspects, in their order, the turn at a limit at which it waits for units, in place of those that have
+    /// it now. Units that become free are kept for it, so that jobs that need fewer do not overtake it.
+    pub fn hold(&mut self, suspects: impl IntoIterator<Item = (LimitKey, JobId)>) {
+        let mut held = BTreeMap::new();
+        for (key, id) in suspects {
+            held.entry(key).or_insert(id);
+        }
+        let before = std::mem::replace(&mut self.held, held);
+        for key in before.into_keys() {
+            if !self.is_held(key) {
+                self.wake_first(key);
+            }
+        }
+    }
+
+    /// Whether a suspect has the turn at a limit.
+    pub fn holds_some(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// A job of this queue waits for the limit.
@@ -118,7 +144,8 @@ impl SharedLimits {
     }
 
     fn wake_first(&mut self, key: LimitKey) {
-        if let Some(limit) = self.limits.get(&key).filter(|limit| limit.has_room(1)) {
+        let is_held = self.is_held(key);
+        if let Some(limit) = self.limits.get(&key).filter(|limit| limit.has_room(1) && !is_held) {
             self.woken.extend(limit.waiting.first());
         }
     }

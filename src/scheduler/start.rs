@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::buckets::Reservation;
 use super::handed_out::RunId;
-use crate::job::{BucketKey, QueueId, ReadyJob, Refill};
+use crate::job::{AgedRefill, BucketKey, QueueId, ReadyJob, Refill};
 
 /// A job that may start now.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Chores {
     pub expired: Vec<Start>,
     /// Windows to fill from the table.
     pub refills: Vec<Refill>,
+    /// Pages of jobs that have waited for long.
+    pub aged: Vec<AgedRefill>,
     /// Queues with delayed jobs that are due.
     pub promote: Vec<QueueId>,
     /// Tokens that must be made durable before they are used.
@@ -42,6 +44,7 @@ impl Chores {
     pub(super) fn has_some(&self) -> bool {
         !self.expired.is_empty()
             || !self.refills.is_empty()
+            || !self.aged.is_empty()
             || !self.reserve.is_empty()
             || !self.forget_circuits.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Tests of shared limits with events in a fixed order: several limits, and kinds that are paused.
+//! Tests of shared limits with events in a fixed order: several limits, kinds that are paused, heads of groups, suspects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::test_rows::{Rows, answer, now};
 use super::*;
-use crate::job::{Change, JobId, KindId, QueueId, ReadyJob, Record, Steered};
+use crate::job::{Change, JobId, KindId, Order, QueueId, ReadyJob, Record, Steered, Suspect, Trial};
 
 const A: KindId = 1;
 const B: KindId = 2;
@@ -15,6 +15,8 @@ const B: KindId = 2;
 struct World {
     scheduler: Scheduler,
     rows: BTreeMap<QueueId, Rows>,
+    /// The positions of heads of groups. No page reads them.
+    heads: BTreeMap<JobId, Order>,
     running: Vec<Start>,
     next_id: u64,
 }
@@ -27,7 +29,7 @@ impl World {
         for (limit, units) in (0..).zip(units) {
             scheduler.set_limit(limit, *units);
         }
-        Self { scheduler, rows: BTreeMap::new(), running: Vec::new(), next_id: 1 }
+        Self { scheduler, rows: BTreeMap::new(), heads: BTreeMap::new(), running: Vec::new(), next_id: 1 }
     }
 
     /// Starts a worker for the kinds, each with the numbers of the limits that its jobs share.
@@ -132,4 +134,108 @@ fn a_kind_that_is_paused_gives_up_its_turn_at_a_limit() {
     assert_eq!(world.run(), [heavy]);
     world.end(heavy);
     assert_eq!(world.run(), [last]);
+}
+
+/// Enqueues a job of a group of its own, which is ready at this position.
+fn enqueue_head(world: &mut World, queue: QueueId, position: u64) -> JobId {
+    let id = JobId::new(world.next_id);
+    let mut record = Record { kind: A, ..Record::plain() };
+    record.extra_mut().group = Some(format!("g{id}").into());
+    let job = Arc::new(ReadyJob::new(id, position, record, 32));
+    world.next_id += 1;
+    world.heads.insert(id, job.order);
+    world.scheduler.apply([Change::Ready { queue, job }]);
+    id
+}
+
+/// The positions of heads and those of jobs without a group are not from the same counter, so neither may decide which of
+/// the two has waited longer for a limit.
+#[test]
+fn jobs_with_and_without_a_group_start_in_the_order_in_which_they_began_to_wait_for_a_limit() {
+    for first_position in [1, 1_000_000] {
+        let mut world = World::new(&[1]);
+        world.worker(1, &[(A, &[0])]);
+        world.next_id = 1_000;
+        let mut position = first_position;
+        let holder = world.enqueue(1, A, 1);
+        assert_eq!(world.run(), [holder]);
+        let mut expected = Vec::new();
+        for n in 0..6 {
+            expected.push(match n % 2 {
+                0 => world.enqueue(1, A, 1),
+                _ => enqueue_head(&mut world, 1, position),
+            });
+            position += 1;
+            assert!(world.run().is_empty());
+        }
+        let mut started = Vec::new();
+        let mut running = holder;
+        // Others of each kind come all the time.
+        for _ in 0..6 {
+            world.enqueue(1, A, 1);
+            enqueue_head(&mut world, 1, position);
+            position += 1;
+            world.end(running);
+            let next = world.run();
+            assert_eq!(next.len(), 1);
+            running = next[0];
+            started.push(running);
+        }
+        assert_eq!(started, expected, "heads begin at position {first_position}");
+    }
+}
+
+#[test]
+fn a_suspect_that_needs_many_units_is_not_overtaken_by_jobs_that_need_few() {
+    let mut world = World::new(&[4]);
+    for queue in [1, 2] {
+        world.worker(queue, &[(A, &[0]), (B, &[])]);
+    }
+    let mut lights = vec![world.enqueue(2, A, 1), world.enqueue(2, A, 1)];
+    assert_eq!(world.run(), lights);
+    let mut record = Record { kind: A, ..Record::plain() };
+    record.extra_mut().weight = Some(4);
+    record.extra_mut().crashes = 1;
+    let id = JobId::new(world.next_id);
+    world.next_id += 1;
+    let job = Arc::new(ReadyJob::new(id, id.get(), record, 32));
+    world.rows.get_mut(&1).unwrap().insert(job.order, job.clone());
+    let (started_at, is_last_attempt, is_held_back) = (now().wall, false, false);
+    let suspect = Suspect { queue: 1, job, started_at, is_last_attempt, is_held_back };
+    world.scheduler.restore_crashed(Trial::new(vec![suspect], None), 0);
+    let mut started = Vec::new();
+    for _ in 0..20 {
+        // There is always one that has not ended.
+        lights.push(world.enqueue(2, A, 1));
+        let other = world.enqueue(2, B, 1);
+        let starts = world.run();
+        assert!(started.contains(&id) || starts.contains(&other), "jobs without the limit go on");
+        started.extend(starts);
+        let oldest = world.running.iter().find(|start| start.job.kind() == A).map(|start| start.job.id);
+        oldest.into_iter().for_each(|id| world.end(id));
+    }
+    let position = started.iter().position(|started| *started == id).expect("the suspect has its turn");
+    let before = started[..position].iter().filter(|id| lights.contains(id)).count();
+    assert_eq!(before, 0, "{started:?}");
+    assert!(started[position..].iter().any(|id| lights.contains(id)), "and then the others have theirs");
+}
+
+#[test]
+fn a_suspect_that_is_gone_keeps_no_turn_at_a_limit() {
+    let mut world = World::new(&[4]);
+    world.worker(1, &[(A, &[0])]);
+    let light = world.enqueue(1, A, 1);
+    assert_eq!(world.run(), [light]);
+    let mut record = Record { kind: A, ..Record::plain() };
+    record.extra_mut().weight = Some(4);
+    let id = JobId::new(world.next_id);
+    world.next_id += 1;
+    let job = Arc::new(ReadyJob::new(id, id.get(), record, 32));
+    let (order, started_at) = (job.order, now().wall);
+    let suspect = Suspect { queue: 1, job, started_at, is_last_attempt: false, is_held_back: false };
+    world.scheduler.restore_crashed(Trial::new(vec![suspect], None), 0);
+    let next = world.enqueue(1, A, 1);
+    assert!(world.run().is_empty());
+    world.scheduler.apply([Change::Gone { queue: 1, grouped: false, order, id }]);
+    assert_eq!(world.run(), [next]);
 }

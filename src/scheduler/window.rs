@@ -70,6 +70,11 @@ impl<E: Source> Window<E> {
         self.whole
     }
 
+    /// Whether a row that is less urgent than `priority` is here, or may be in the table behind these.
+    pub fn may_have_behind(&self, priority: u8) -> bool {
+        !self.whole || self.rows.last_key_value().is_some_and(|(order, _)| order.priority > priority)
+    }
+
     /// A row was committed. `taken` says that a page has shown it before, and it was handed out.
     pub fn arrive(&mut self, row: E, taken: bool) {
         let order = row.order();
@@ -112,7 +117,8 @@ impl<E: Source> Window<E> {
         }
     }
 
-    fn remove(&mut self, order: Order, id: JobId) {
+    /// Removes a row. It stays accounted for if it was.
+    pub fn remove(&mut self, order: Order, id: JobId) {
         if self.rows.get(&order).is_some_and(|row| row.id() == id) {
             let row = self.rows.remove(&order).expect("it was there a line ago");
             self.bytes -= row.bytes();

@@ -8,6 +8,7 @@ mod files;
 mod support;
 
 mod after_a_crash;
+mod ageing;
 mod ages;
 mod at_most_once;
 mod backup;

@@ -100,19 +100,23 @@ impl Reader {
     }
 
     /// How many ready jobs, with a group or without, stand before this place, as far as `most` allows counting. The rows
-    /// of jobs that a handler has are still there: `taken` says which these are.
+    /// of jobs that a handler has are still there: `taken` says which these are. A job that `counts_as` a more urgent priority
+    /// than its own stands before the rows between the two.
     pub fn ahead(
         &self,
         queue: QueueId,
-        order: Order,
+        (order, counts_as): (Order, u8),
         grouped: bool,
         most: ScanMost,
         taken: impl Fn(JobId) -> bool,
     ) -> Result<u64, Fault> {
-        let range = (queue, 0, 0)..(queue, order.priority, order.position);
+        let Order { priority, position } = order;
+        let (more_urgent, earlier) =
+            ((queue, 0, 0)..(queue, counts_as, 0), (queue, priority, 0)..(queue, priority, position));
         let mut count = 0;
         if grouped {
-            for row in self.tables().heads()?.range(range)? {
+            let heads = self.tables().heads()?;
+            for row in heads.range(more_urgent)?.chain(heads.range(earlier)?) {
                 let head = HeadValue::decode(row?.1.value()).map(|(id, ..)| JobId::new(id));
                 count += u64::from(head.is_none_or(|head| !taken(head)));
                 if count >= most.rows as u64 {
@@ -121,7 +125,8 @@ impl Reader {
             }
         } else {
             let mut bytes = 0;
-            for row in self.tables().ready_rows()?.range(range)? {
+            let ready = self.tables().ready_rows()?;
+            for row in ready.range(more_urgent)?.chain(ready.range(earlier)?) {
                 let (key, value) = row?;
                 count += u64::from(!taken(JobId::new(key.value().2)));
                 bytes += value.value().len();

@@ -1,5 +1,6 @@
 //! Reads: one short read transaction for each page, so that none lives long enough to make the file grow.
 
+mod aged;
 pub(super) mod find;
 pub(super) mod found;
 pub(super) mod groups;
