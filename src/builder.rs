@@ -337,8 +337,9 @@ impl Builder {
     }
 
     /// How long an async handler may go on after a [cancel](Millpond::cancel) of its job was requested; 30 s by default. After
-    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns. A plugin that
-    /// asks whether it is cancelled has the same time, and is interrupted after it; any other plugin is interrupted at once.
+    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns. A plugin
+    /// that has asked in this attempt whether it is cancelled has the same time, and is interrupted after it; any other is
+    /// interrupted at once.
     ///
     /// ```
     /// # use doc_prelude::*;

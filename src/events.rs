@@ -270,14 +270,15 @@ pub enum Event {
         /// The dead letter.
         id: JobId,
     },
-    /// The dead letter that held a group has left the dead letters, and the group goes on.
+    /// A dead letter holds its group no longer: it has left the dead letters, or the group was
+    /// [resumed](crate::Queue::resume_group) without it. The group can still be paused.
     #[non_exhaustive]
     GroupReleased {
         /// The queue.
         queue: Arc<str>,
         /// The group.
         group: Arc<str>,
-        /// The job that was the dead letter.
+        /// The job that is or was the dead letter.
         id: JobId,
     },
     /// A handler asked for a wait with [`Outcome::rate_limited`](crate::Outcome::rate_limited): no job of the queue or

@@ -161,8 +161,9 @@ impl Queue {
         self.set_group_paused(group, true)
     }
 
-    /// Resumes a group that is paused, or held by a dead letter ([`GroupPolicy::Hold`](crate::GroupPolicy::Hold)). The dead
-    /// letter stays where it is. Returns false if the group was neither.
+    /// Resumes a group that is paused. If it is not paused but held by a dead letter
+    /// ([`GroupPolicy::Hold`](crate::GroupPolicy::Hold)), the group goes on without it, and the dead letter stays where it
+    /// is. Of a group that is both, only the pause ends. Returns false if the group was neither.
     ///
     /// # Errors
     /// [`Error::InvalidKey`].

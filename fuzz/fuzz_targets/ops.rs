@@ -14,6 +14,8 @@ mod made;
 mod model;
 #[path = "../../tests/model/ops.rs"]
 mod ops;
+#[path = "../../tests/support/scrambled.rs"]
+mod scrambled;
 #[path = "../../tests/model/stream.rs"]
 mod stream;
 

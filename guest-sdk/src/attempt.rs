@@ -60,7 +60,8 @@ pub fn time_left() -> Duration {
 /// - The host is stopping and no longer waits: about half a second is left.
 ///
 /// [`snooze`](crate::Error::snooze) is the right answer to both. A handler that runs for long should ask this regularly, but not at each
-/// step of a loop: each call counts toward the limit on calls of its attempt (100,000 by default). One that never asks gets no grace.
+/// step of a loop: each call counts toward the limit on calls of its attempt (100,000 by default). One that has not asked before the
+/// request gets no grace.
 pub fn is_cancelled() -> bool {
     host::is_cancelled()
 }

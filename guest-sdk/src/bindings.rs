@@ -285,7 +285,7 @@ pub mod millpond {
       ///
       /// - The cancel of the job was requested. The handler has the operator's grace (30 s by default) to return. After it the
       ///   attempt is ended. `ok` still completes the job. After any other outcome the job ends as cancelled, and does not run
-      ///   again. A component that does not import this function cannot react, so it gets no grace.
+      ///   again. A handler that has not called this function before gets no grace.
       /// - The host is stopping and no longer waits for this attempt. About half a second is left.
       ///
       /// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::job::{PluginHash, Record};
@@ -15,8 +16,10 @@ use crate::time::TimeReader;
 pub(crate) struct GuestFacts {
     /// How many plugins' follow-up jobs the job descends from.
     generation: u32,
-    /// The version of the plugin that makes this attempt, and whether it can see that its cancel was requested.
-    plugin: OnceLock<(PluginHash, bool)>,
+    /// The version of the plugin that makes this attempt.
+    plugin: OnceLock<PluginHash>,
+    /// The guest has asked whether it is to stop.
+    has_asked: AtomicBool,
     place: Mutex<PlaceWait>,
     /// Ready once nothing of the attempt runs any more, if it was ended while it ran on a thread for guests.
     left_behind: Mutex<Option<Gone>>,
@@ -60,20 +63,24 @@ impl GuestFacts {
         self.generation
     }
 
-    /// Notes which version of a plugin makes this attempt, and whether it can see that its cancel was requested. Each attempt is
-    /// made by one.
-    pub fn set_plugin(&self, hash: PluginHash, sees_cancel: bool) {
-        let _ = self.plugin.set((hash, sees_cancel));
+    /// Notes which version of a plugin makes this attempt. Each attempt is made by one.
+    pub fn set_plugin(&self, hash: PluginHash) {
+        let _ = self.plugin.set(hash);
     }
 
     /// The version of the plugin that makes this attempt, if one does.
     pub fn plugin(&self) -> Option<PluginHash> {
-        self.plugin.get().map(|(hash, _)| *hash)
+        self.plugin.get().copied()
     }
 
-    /// Whether the guest was called and can see that its cancel was requested. Otherwise it gets no time to react.
+    /// Notes that the guest has asked whether it is to stop.
+    pub fn asks_for_cancel(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the guest asks for it if its cancel was requested. Otherwise it gets no time to react: it would not use it.
     pub fn sees_cancel(&self) -> bool {
-        self.plugin.get().is_some_and(|(_, sees_cancel)| *sees_cancel) && !self.waits_for_place()
+        self.has_asked.load(Ordering::Relaxed)
     }
 
     fn place(&self) -> MutexGuard<'_, PlaceWait> {

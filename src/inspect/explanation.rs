@@ -185,7 +185,10 @@ impl fmt::Display for Explanation {
             Self::AllPaused => f.write_str("all queues are paused"),
             Self::GroupPaused => f.write_str("its group is paused"),
             Self::GroupHeld { by } => {
-                write!(f, "job {by}, a dead letter, holds its group until it is redriven or purged")
+                write!(
+                    f,
+                    "job {by}, a dead letter, holds its group until it is redriven or purged, or the group is resumed"
+                )
             }
             Self::GroupBusy { head, state, ahead } => {
                 write!(f, "its group is busy with job {head}, which is {state}; {ahead} of the group go first")

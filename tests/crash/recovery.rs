@@ -143,7 +143,8 @@ pub fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>
         engine.call(resumed).map_err(|error| error.to_string())?;
         let resumed = queue.resume_kind(KIND);
         engine.call(resumed).map_err(|error| error.to_string())?;
-        for group in GROUPS {
+        // Twice: a group can be paused, and held by a dead letter.
+        for group in GROUPS.into_iter().chain(GROUPS) {
             let resumed = queue.resume_group(group);
             engine.call(resumed).map_err(|error| error.to_string())?;
         }

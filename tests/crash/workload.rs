@@ -230,7 +230,8 @@ impl Workload {
             let queue = self.pond().queue(name).expect("a good name");
             let resumed = queue.resume();
             self.call(asked("resume"), async move { resumed.await.map(|_| Vec::new()) });
-            for group in GROUPS {
+            // Twice: a group can be paused, and held by a dead letter.
+            for group in GROUPS.into_iter().chain(GROUPS) {
                 let resumed = queue.resume_group(group);
                 self.call(asked("resume"), async move { resumed.await.map(|_| Vec::new()) });
             }

@@ -174,6 +174,24 @@ async fn a_pause_and_a_hold_of_the_same_group_are_told_apart() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_pause_does_not_end_a_hold() {
+    let (_clock, pond) = memory();
+    let log = worker(&pond, 1);
+    let ids = held(&pond).await;
+    log.take();
+    let queue = pond.queue("q").unwrap();
+    assert!(queue.pause_group("a").await.unwrap());
+    assert!(queue.resume_group("a").await.unwrap());
+    drained(&pond).await;
+    assert_eq!(log.all(), [0; 0]);
+    assert!(matches!(pond.explain(ids[1]).unwrap(), Explanation::GroupHeld { .. }));
+    assert!(queue.resume_group("a").await.unwrap());
+    drained(&pond).await;
+    assert_eq!(log.all(), [2, 3]);
+    assert_sound(&pond).await;
+}
+
+#[tokio::test]
 async fn a_hold_survives_a_restart_and_a_crash() {
     let disk = OnDisk::new();
     let pond = disk.open();

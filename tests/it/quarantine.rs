@@ -185,11 +185,16 @@ pub async fn everything() -> Everything {
     pond.enqueue("limited", work(39)).await.unwrap();
     pond.testing().idle().await;
     pond.enqueue_many("limited", (40..42).map(|n| work(n).delay(HOUR))).await.unwrap();
+    pond.queue("holds").unwrap().configure(all_kept().groups(GroupPolicy::Hold)).await.unwrap();
+    let dies = pond.worker("holds").handle(|_: Job<Work>| async { Ok(Outcome::dead_letter("wrong")) }).start().unwrap();
+    pond.enqueue_many("holds", [member("dead", 60), member("dead", 61)]).await.unwrap();
+    pond.testing().idle().await;
+    dies.stop();
     let (_worker, mut keeper) = gated(&pond, "busy", 2);
     pond.enqueue_many("busy", [work(50), member("b", 51), member("b", 52)]).await.unwrap();
     assert_eq!(keeper.next(2).await, [50, 51]);
     starts_written(&pond, &clock).await;
-    let to_run = [0, 1, 3, 10, 11, 12, 13, 25, 26, 27, 28, 30, 31, 32, 40, 41, 50, 51, 52];
+    let to_run = [0, 1, 3, 10, 11, 12, 13, 25, 26, 27, 28, 30, 31, 32, 40, 41, 50, 51, 52, 60, 61];
     let to_run = to_run.into_iter().chain(20..25).collect();
     Everything { disk: disk.after_kill(), clock, to_run, ended }
 }
@@ -200,7 +205,7 @@ fn clock_now(clock: &ManualClock) -> millpond::Timestamp {
 
 fn run_all(pond: &Millpond) -> Log<u64> {
     let log = Log::new();
-    for queue in ["q", "skips", "limited", "busy"] {
+    for queue in ["q", "skips", "limited", "busy", "holds"] {
         let seen = log.clone();
         let handler = move |job: Job<Work>| {
             seen.push(job.n);
@@ -220,6 +225,9 @@ async fn run_dry(pond: &Millpond, clock: &ManualClock) -> BTreeSet<u64> {
     }
     pond.queue("q").unwrap().resume_group("held").await.unwrap();
     pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
+    pond.testing().idle().await;
+    // If the dead letter was damaged, its group is paused.
+    pond.queue("holds").unwrap().resume_group("dead").await.unwrap();
     for _ in 0..4 {
         pond.testing().idle().await;
         clock.advance(HOUR);
@@ -232,6 +240,37 @@ fn payload(value: &Bytes) -> Option<u64> {
     let text = String::from_utf8_lossy(value);
     let digits = text.rsplit_once("{\"n\":")?.1.trim_end_matches('}');
     digits.parse().ok()
+}
+
+/// What becomes of a group whose dead letter can no longer be read: it waits for an operator.
+#[tokio::test]
+async fn a_group_is_paused_when_the_dead_letter_that_holds_it_cannot_be_read() {
+    let whole = everything().await;
+    for (bit, purges) in BITS.into_iter().flat_map(|bit| [(bit, false), (bit, true)]) {
+        let disk = whole.disk.after_kill();
+        let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(disk.clone()).unwrap();
+        let held = pond.queue("holds").unwrap().groups(None, 1).unwrap().groups.remove(0).held_by.unwrap();
+        close(pond).await;
+        let db = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let mut n = 0;
+        let table = TableDefinition::<(u32, u64, u64), Raw<Row>>::new("millpond/dead_letters");
+        for row in ReadableTable::iter(&db.begin_read().unwrap().open_table(table).unwrap()).unwrap() {
+            if row.unwrap().0.value().2 == held.get() {
+                break;
+            }
+            n += 1;
+        }
+        assert!(flip::<(u32, u64, u64), Row>(&db, "dead_letters", n, bit));
+        drop(db);
+        let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(disk).unwrap();
+        let group = || pond.queue("holds").unwrap().groups(None, 1).unwrap().groups.remove(0);
+        match purges {
+            true => assert_eq!(pond.dead_letters().purge(held).await.unwrap(), true, "{bit:?}"),
+            false => assert!(pond.dead_letters().redrive(held).await.is_err(), "{bit:?}"),
+        }
+        assert_eq!((group().held_by, group().paused), (None, !purges), "{bit:?}");
+        assert_sound(&pond).await;
+    }
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn a_guest_that_goes_on_is_ended_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_guest_that_cannot_ask_is_ended_at_once() {
+async fn a_guest_that_has_not_asked_is_ended_at_once() {
     let (_, pond) = memory();
     let spins = format!("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) {SPIN}");
     let id = computing(&pond, plugin(&spins).limits(PluginLimits::default().time(HOUR)), "x").await;
@@ -78,7 +78,8 @@ async fn a_guest_that_cannot_ask_is_ended_at_once() {
 #[tokio::test]
 async fn what_a_cancelled_guest_has_written_is_dropped() {
     let (_, pond) = memory();
-    let body = "(call $log (i32.const 2) (i32.const 0) (i32.const 0))
+    let body = "(drop (call $is_cancelled))
+        (call $log (i32.const 2) (i32.const 0) (i32.const 0))
         (call $enqueue (call $new_job (i32.const 1024) (i32.const 4) (local.get $p) (local.get $n)) (i32.const 256))
         (loop $again (br_if $again (i32.eqz (call $is_cancelled))))
         (call $snooze (i64.const 0))";

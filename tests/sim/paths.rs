@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 103 + 12] = [
+static PATHS: [Path; 106 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -96,6 +96,9 @@ static PATHS: [Path; 103 + 12] = [
     seen("a parked member was passed by"),
     seen("a paused group held its head"),
     seen("a redriven member started again"),
+    seen("a circuit opened"),
+    seen("a circuit opened again because its probe failed"),
+    seen("a probe closed a circuit"),
     seen("a dead letter held its group"),
     seen("a dead letter came back to its place in the group that it held"),
     seen("a job without a handler waited"),

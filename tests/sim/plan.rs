@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use millpond::{Capacity, GroupPolicy, Keep, NewJob, QueueSettings, Rate, Retention, Timestamp, WhenFull};
+use millpond::{
+    Capacity, CircuitBreaker, GroupPolicy, Keep, NewJob, QueueSettings, Rate, Retention, Timestamp, WhenFull,
+};
 use millpond_testkit::{Expires, JobSpec, When, one_of};
 
 use crate::limits::{LimitPlan, weight_of};
@@ -105,6 +107,11 @@ pub fn random_policy(rng: &mut Rng) -> GroupPolicy {
     one_of(rng, &[GroupPolicy::Block, GroupPolicy::Block, GroupPolicy::Skip, GroupPolicy::Hold])
 }
 
+fn random_breaker(rng: &mut Rng) -> CircuitBreaker {
+    let open_for = Duration::from_millis(one_of(rng, &[100, 1_000, 30_000]));
+    CircuitBreaker::failures(one_of(rng, &[0.5, 1.0])).of(rng.u32(1..6)).open_for(open_for)
+}
+
 /// A queue of the world and its worker.
 #[derive(Clone, Debug)]
 pub struct QueuePlan {
@@ -116,6 +123,10 @@ pub struct QueuePlan {
     /// With its burst.
     pub rate: Option<(Rate, u32)>,
     pub group_rate: Option<(Rate, u32)>,
+    pub breaker: Option<CircuitBreaker>,
+    pub group_breaker: Option<CircuitBreaker>,
+    /// The period after which its jobs count as more urgent.
+    pub ages: Option<Duration>,
     pub attempts: u32,
     pub backoff: u64,
     pub timeout: Duration,
@@ -141,6 +152,9 @@ impl QueuePlan {
             concurrency: rng.usize(1..5),
             rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
             group_rate: (rated == 1 || rated == 2).then(|| Self::random_rate(rng)),
+            breaker: (rng.u8(..6) == 0).then(|| random_breaker(rng)),
+            group_breaker: (rng.u8(..6) == 0).then(|| random_breaker(rng)),
+            ages: (rng.u8(..6) == 0).then(|| Duration::from_secs(one_of(rng, &[1, 20]))),
             attempts: rng.u32(1..5),
             backoff: one_of(rng, &[0, 50, 1_000, 20_000]),
             timeout: one_of(rng, &[NEVER, NEVER, Duration::from_secs(1), Duration::from_secs(30)]),

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker};
+use millpond::{
+    Aging, Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker,
+};
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
@@ -250,6 +252,15 @@ impl World {
         }
         if let Some((rate, _)) = plan.group_rate {
             worker = worker.group_rate_limit(rate);
+        }
+        if let Some(breaker) = plan.breaker {
+            worker = worker.circuit_breaker(breaker);
+        }
+        if let Some(breaker) = plan.group_breaker {
+            worker = worker.group_circuit_breaker(breaker);
+        }
+        if let Some(period) = plan.ages {
+            worker = worker.aging(Aging::every(period));
         }
         let (stage, timers, clock) = (self.stage.clone(), self.timers.clone(), self.clock.clone());
         let scene = Scene { stage, timers, clock, timeout: plan.timeout };

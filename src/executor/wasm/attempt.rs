@@ -46,7 +46,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
     let version = serving.current();
-    context.facts().guest.set_plugin(version.hash, version.sees_cancel);
+    context.facts().guest.set_plugin(version.hash);
     // Declared before the instance, so that it is dropped after the instance: a slot becomes free only when its
     // instance is gone.
     let _slot: Slot;

@@ -180,7 +180,10 @@ impl Draft {
             return Err(wrong.clone());
         }
         if self.unique.key.is_none() && self.unique.mode().is_some() {
-            return Err("an option of the unique key is set, and there is no unique key".to_owned());
+            return Err(
+                "an option of the unique key is set without a unique key: call set-unique-key, or leave the option out"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

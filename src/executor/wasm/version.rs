@@ -30,8 +30,6 @@ pub(super) struct Code {
 pub(super) struct Version {
     pub hash: PluginHash,
     pub pre: JobHandlerPre<Guest>,
-    /// Whether it can ask whether its cancel was requested.
-    pub sees_cancel: bool,
 }
 
 impl Version {
@@ -91,8 +89,7 @@ impl Version {
         let linked = linked.map_err(|error| PluginError::UnknownImport { import: format!("{error:#}") })?;
         wants::check_handler(&component)?;
         let pre = JobHandlerPre::new(linked).map_err(|_| PluginError::NoHandler { export: wants::HANDLER })?;
-        let sees_cancel = wants::imports_function(&component, "attempt", "is-cancelled");
-        Ok(Self { hash, pre, sees_cancel })
+        Ok(Self { hash, pre })
     }
 }
 

@@ -146,17 +146,6 @@ fn is_retry(ty: &Type) -> bool {
     }
 }
 
-/// Whether the component imports this function of the contract.
-pub(super) fn imports_function(component: &Component, of: &str, function: &str) -> bool {
-    let (ty, engine) = (component.component_type(), component.engine());
-    ty.imports(engine).any(|(name, item)| match item.ty {
-        ComponentItem::ComponentInstance(instance) if interface(name) == Some(of) => {
-            instance.exports(engine).any(|(name, _)| name == function)
-        }
-        _ => false,
-    })
-}
-
 /// The interface of the contract that `name` stands for, of any version. The linker checks whether the version fits.
 fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)

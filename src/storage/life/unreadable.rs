@@ -48,7 +48,7 @@ impl Batch<'_> {
         let from = OldHome::Place { place: &place, state, record: None, bytes: row.len() };
         self.leave_home(queue, id, &from, None)?;
         if let Place::Dead { .. } = place {
-            self.release_group(queue, id, codec::presumed_record(&row).as_ref(), Transition::Quarantine)?;
+            self.pause_held_by(queue, id)?;
         }
         self.quarantine_row(queue, id, &place, &row)?;
         Ok(true)

@@ -93,7 +93,6 @@ pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Resu
         row.steered = steered.remove(&id.value());
         catalog.restore_queue(id.value(), row);
     }
-    catalog.reloaded(&stored);
     for row in tables.kinds()?.iter()? {
         let (id, name) = row?;
         let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());
@@ -101,6 +100,8 @@ pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Resu
             name.ok_or_else(|| Fault::corrupt(TableName::Kinds, u64::from(id.value()), "the name is invalid"))?;
         catalog.restore_kind(id.value(), name);
     }
+    // Frees numbers that the file does not have, so every name must be known by now.
+    catalog.reloaded(&stored);
     match tables.meta()?.get_row(COUNTERS)? {
         Some(row) => codec::decode(TableName::Meta, 1, &row),
         None => Err(Fault::corrupt(TableName::Meta, 1, "the counters are missing")),

@@ -21,7 +21,10 @@ impl Batch<'_> {
                 self.renew_head(*queue, *order)?;
                 self.put_unreadable_aside()
             }
-            Damage::Group(queue, group) => self.group(*queue, group).map(drop),
+            Damage::Group(queue, group) => {
+                self.group(*queue, group)?;
+                self.end_hold_of_no_dead_letter(*queue, group)
+            }
             Damage::Schedule(name) => self.quarantine_schedule(name),
         }
     }

@@ -123,15 +123,14 @@ impl Model {
 
     pub fn pause_group(&mut self, key: (usize, usize), pause: bool) -> bool {
         let group = self.group(key);
-        if std::mem::replace(&mut group.paused, pause) == pause && (pause || group.held_by.is_none()) {
-            return false;
-        }
-        if !pause {
-            group.held_by = None;
+        if std::mem::replace(&mut group.paused, pause) == pause {
+            if pause || group.held_by.take().is_none() {
+                return false;
+            }
             if group.head.is_none() {
                 self.advance_group(key);
-                return true;
             }
+            return true;
         }
         if let Some(head) = self.group(key).head
             && self.jobs[&head].running.is_none()

@@ -48,7 +48,9 @@ impl Oracle {
     pub(super) fn heads(&self, queue: usize, taken: u64) -> BTreeSet<u64> {
         let mut heads = BTreeSet::new();
         let skips = self.group_policies[queue] == GroupPolicy::Skip;
-        if self.policy_changed.contains(&queue) || skips || self.plan.queues[queue].group_rate.is_some() {
+        let plan = &self.plan.queues[queue];
+        let is_held_back = plan.group_rate.is_some() || plan.group_breaker.is_some();
+        if self.policy_changed.contains(&queue) || skips || is_held_back {
             return heads;
         }
         for group in 0..self.plan.groups {

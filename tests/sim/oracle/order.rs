@@ -13,7 +13,8 @@ impl Oracle {
         {
             return Err(format!("I13: a job after it was handed out at {by}, it at {taken}: {job:?}"));
         }
-        if job.suspect || job.steered || job.place == u64::MAX {
+        // With ageing a less urgent job that has waited for long may go first.
+        if self.plan.queues[job.spec.queue].ages.is_some() || job.suspect || job.steered || job.place == u64::MAX {
             return Ok(());
         }
         let (queue, plain, priority, id) = (job.spec.queue, job.spec.group.is_none(), job.spec.priority, job.id);

@@ -44,6 +44,7 @@ impl Host for Guest {
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
         self.count_call()?;
+        self.context.facts().guest.asks_for_cancel();
         Ok(self.context.is_cancelled())
     }
 

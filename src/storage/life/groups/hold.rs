@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
-use super::row::HeldBy;
+use redb::ReadableTable;
+
+use super::row::{GroupRow, Head, HeadAt, HeldBy};
 use crate::events::Event;
 use crate::job::{GroupPolicy, JobId, QueueId, Record, State, Transition};
 use crate::storage::life::{NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::Place;
+use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::table_name::TableName;
+use crate::text::told;
 
 impl Batch<'_> {
     /// A job is about to become a dead letter that is kept: its group is held by it, if the policy of the queue says so.
@@ -35,13 +40,13 @@ impl Batch<'_> {
         let (Some(member), None) = (member, row.held_by()) else { return Ok(()) };
         self.put_group(queue, group, row.held(HeldBy { id, seq: member.seq }))?;
         let (name, group) = (self.catalog().queue_name(queue), group.clone());
-        tracing::warn!(queue = %name, group = %group, job = %id, "a dead letter holds its group");
+        tracing::warn!(queue = %name, group = &*told(&group), job = %id, "a dead letter holds its group");
         self.event(|| Event::GroupHeld { queue: name, group, id });
         Ok(())
     }
 
     /// A dead letter has left its place: its group is held no longer. Its next member becomes the head, unless the dead letter
-    /// comes back as a member.
+    /// comes back as a member. Without a record, the group is searched for.
     pub(in crate::storage::life) fn release_group(
         &mut self,
         queue: QueueId,
@@ -49,7 +54,13 @@ impl Batch<'_> {
         record: Option<&Record>,
         transition: Transition,
     ) -> Result<(), Fault> {
-        let Some(group) = record.and_then(Record::group) else { return Ok(()) };
+        let group = match record {
+            Some(record) => record.group().cloned(),
+            // A sweep knows the record of each dead letter that has a group.
+            None if transition == Transition::Forget => None,
+            None => self.group_held_by(queue, id)?,
+        };
+        let Some(group) = &group else { return Ok(()) };
         let row = self.group(queue, group)?;
         if row.held_by().is_none_or(|by| by.id != id) {
             return Ok(());
@@ -62,6 +73,59 @@ impl Batch<'_> {
         }
         self.tell_released(queue, group, id);
         Ok(())
+    }
+
+    /// A dead letter that holds its group cannot be read, and is moved to the quarantine: the group is paused instead, so that
+    /// nothing overtakes the job before an operator has looked.
+    pub(in crate::storage::life) fn pause_held_by(&mut self, queue: QueueId, id: JobId) -> Result<(), Fault> {
+        let Some(group) = self.group_held_by(queue, id)? else { return Ok(()) };
+        self.pause_instead_of_hold(queue, &group)
+    }
+
+    /// Pauses a group that a job holds which is not a dead letter of the queue, in a damaged file.
+    pub(in crate::storage) fn end_hold_of_no_dead_letter(&mut self, queue: QueueId, group: &str) -> Result<(), Fault> {
+        let Some(by) = self.group(queue, group)?.held_by() else { return Ok(()) };
+        match self.indexed(by.id)? {
+            Some(Location { queue: of, place: Place::Dead { .. } }) if of == queue => Ok(()),
+            _ => self.pause_instead_of_hold(queue, &group.into()),
+        }
+    }
+
+    fn pause_instead_of_hold(&mut self, queue: QueueId, group: &Arc<str>) -> Result<(), Fault> {
+        self.touch();
+        let row = self.group(queue, group)?;
+        let Some(by) = row.held_by() else { return Ok(()) };
+        let row = row.released().paused();
+        match row.head {
+            // The head of a paused group has no entry.
+            Some(head) => {
+                self.drop_head_entry(queue, head)?;
+                let head = Some(Head { at: HeadAt::Held, ..head });
+                self.put_group(queue, group, GroupRow { head, ..row })?;
+            }
+            None => self.advance(queue, group, row)?,
+        }
+        self.tell_released(queue, group, by.id);
+        let (queue, group) = (self.catalog().queue_name(queue), Some(group.clone()));
+        self.event(|| Event::Paused { queue, group });
+        Ok(())
+    }
+
+    /// The group that this job holds. Looks at every group of the queue.
+    fn group_held_by(&mut self, queue: QueueId, id: JobId) -> Result<Option<Arc<str>>, Fault> {
+        for row in self.tables.groups()?.range((queue, "")..)? {
+            let (key, value) = row?;
+            let (of, group) = key.value();
+            if of != queue {
+                break;
+            }
+            // A row that cannot be read is made anew when it is met.
+            let row = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value());
+            if row.is_ok_and(|row| row.held_by().is_some_and(|by| by.id == id)) {
+                return Ok(Some(group.into()));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn tell_released(&mut self, queue: QueueId, group: &Arc<str>, id: JobId) {

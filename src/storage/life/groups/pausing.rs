@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::row::{GroupRow, Head, HeadAt, Stop};
+use super::row::{Head, HeadAt};
 use crate::job::{Change, JobId, Order, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -14,8 +14,8 @@ use crate::storage::rows::unreadable::Unreadable;
 use crate::storage::rows::untrusted::HeadValue;
 
 impl Batch<'_> {
-    /// Pauses or resumes a group. A head that runs finishes. A group that is resumed is not held by a dead letter any more
-    /// either. Returns false if the group was in that state already.
+    /// Pauses or resumes a group. A head that runs finishes. To resume a group that is not paused ends the hold of a dead
+    /// letter. Returns false if the group was in that state already.
     ///
     /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
     /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
@@ -34,10 +34,17 @@ impl Batch<'_> {
         self.touch();
         // So that the queue has a row even if nothing was ever enqueued to it.
         self.queue_mut(queue);
-        if let Some(by) = row.held_by().filter(|_| !paused) {
-            self.tell_released(queue, group, by.id);
-        }
-        row = if paused { row.paused() } else { GroupRow { stop: Stop::Nothing, ..row } };
+        row = match (paused, row.is_paused()) {
+            (true, _) => row.paused(),
+            // A dead letter that holds the group as well goes on holding it.
+            (false, true) => row.unpaused(),
+            (false, false) => {
+                if let Some(by) = row.held_by() {
+                    self.tell_released(queue, group, by.id);
+                }
+                row.released()
+            }
+        };
         match row.head {
             Some(head) if paused => {
                 self.drop_head_entry(queue, head)?;

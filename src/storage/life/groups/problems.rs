@@ -269,13 +269,30 @@ pub(in crate::storage) fn check_pointer(
     Ok(())
 }
 
-/// The rows of groups that cannot be read, and the rows of heads that do not lead to a member.
+/// The rows of groups that cannot be read or are held by no dead letter, and the rows of heads that do not lead to a member.
 pub(in crate::storage) fn damages(reader: &Reader) -> Result<Vec<Damage>, Fault> {
     let (tables, mut damages) = (reader.tables(), Vec::new());
+    let index = tables.index()?;
     for row in tables.groups()?.iter()? {
         let (key, row) = row?;
         let (queue, group) = key.value();
-        if codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), row.value()).is_err() {
+        let is_damaged = match codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), row.value()) {
+            Ok(row) => match row.held_by() {
+                None => false,
+                Some(by) => {
+                    let place = index.get_row(by.id.get())?;
+                    // An index row that cannot be read is a damage of its own.
+                    let place = place.map(|row| codec::decode::<Location>(TableName::Index, by.id.get(), &row));
+                    match place {
+                        Some(Ok(Location { queue: of, place: Place::Dead { .. } })) => of != queue,
+                        Some(Err(_)) => false,
+                        _ => true,
+                    }
+                }
+            },
+            Err(_) => true,
+        };
+        if is_damaged {
             damages.push(Damage::Group(queue, group.to_owned()));
         }
     }

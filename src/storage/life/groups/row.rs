@@ -63,6 +63,11 @@ impl GroupRow {
         Self { stop, ..self }
     }
 
+    pub(super) fn unpaused(self) -> Self {
+        let stop = self.held_by().map_or(Stop::Nothing, Stop::Held);
+        Self { stop, ..self }
+    }
+
     pub(super) fn paused(self) -> Self {
         let stop = self.held_by().map_or(Stop::Paused, Stop::PausedAndHeld);
         Self { stop, ..self }

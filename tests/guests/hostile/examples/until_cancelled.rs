@@ -6,8 +6,12 @@ use millpond_guest::{Error, Raw, Result, attempt, info};
 
 #[millpond_guest::handler]
 fn until_cancelled(then: Raw) -> Result<Raw> {
+    // A guest that has not asked before the request comes gets no grace.
+    let mut is_cancelled = attempt::is_cancelled();
     info!("it computes");
-    while !attempt::is_cancelled() {}
+    while !is_cancelled {
+        is_cancelled = attempt::is_cancelled();
+    }
     match &then[..] {
         b"done" => Ok(Raw(b"cleaned up".to_vec())),
         b"retry" => Err(Error::retry("stopped half-way")),
