@@ -87,6 +87,8 @@ impl AgedFrom {
 #[derive(Clone, Debug)]
 pub(crate) struct AgedRefill {
     pub queue: QueueId,
+    /// The number of the worker that needs it: a page for an earlier worker is ignored.
+    pub worker: u64,
     pub aging: Aging,
     pub marks: Arc<Marks>,
     /// A mark is to be taken, and added before the rows are read.
@@ -114,7 +116,7 @@ pub(crate) struct AgedPage {
     /// Where the next page begins.
     pub next: AgedFrom,
     pub mark: Option<Mark>,
-    /// How many rows were looked at.
+    /// How many rows were looked at; large records count as several.
     pub seen: usize,
     pub now: Now,
 }

@@ -227,8 +227,11 @@ impl Engine {
     /// How the end of an attempt counts for the circuit breakers of its worker, if it has any.
     fn verdict(&self, attempt: &Attempt, ending: &Ending) -> Option<Verdict> {
         let verdict = if attempt.binding.has_breaker { Verdict::of(ending) } else { None };
-        // A handler that was told to stop often returns an error.
-        verdict.filter(|verdict| *verdict == Verdict::Success || self.cancel_requested(attempt.job().id).is_none())
+        // A handler that was told to stop, by a cancel of its job or a stop of the queue, often returns an error. One whose
+        // timeout has passed was told to stop as well, but has failed.
+        let is_timeout = matches!(ending, Ending::Failed { kind: FailureKind::Timeout, .. });
+        let was_told = !is_timeout && attempt.facts.is_cancelled();
+        verdict.filter(|verdict| *verdict == Verdict::Success || !was_told)
     }
 
     /// A result that is too large to be kept fails its attempt.

@@ -118,14 +118,14 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
 
 /// Reads a page of jobs that have waited for long.
 fn read_aged_page(engine: &Arc<Engine>, refill: &AgedRefill) {
-    let queue = refill.queue;
+    let of = (refill.queue, refill.worker);
     // The time is read after the snapshot is made, so that all jobs that are in it were there at that time.
     match engine.store.reader().and_then(|reader| Ok(reader.aged_page(refill, engine.now())?)) {
         Ok(page) => {
-            engine.scheduler().aged_read(queue, page);
+            engine.scheduler().aged_read(of, page);
             engine.wake_dispatcher();
         }
-        Err(error) => page_failed(engine, &error, move |scheduler| scheduler.request_aged_again(queue)),
+        Err(error) => page_failed(engine, &error, move |scheduler| scheduler.request_aged_again(of)),
     }
 }
 

@@ -39,6 +39,9 @@ type Place = (Timestamp, JobId);
 #[derive(Debug)]
 pub(crate) struct AgedRows {
     aging: Aging,
+    /// The number of the worker whose rows these are. A page that an earlier worker has requested says nothing of the rows that have
+    /// changed since.
+    worker: u64,
     marks: Arc<Marks>,
     /// The rows of each priority. A row's own priority never changes here; as which it counts depends on the time.
     levels: [BTreeMap<Place, Arc<ReadyJob>>; Priority::COUNT as usize],
@@ -70,9 +73,10 @@ struct Reading {
 }
 
 impl AgedRows {
-    pub fn new(aging: Aging, limits: WindowLimits) -> Self {
+    pub fn new(aging: Aging, worker: u64, limits: WindowLimits) -> Self {
         Self {
             aging,
+            worker,
             marks: Arc::default(),
             levels: Default::default(),
             places: IdMap::default(),
@@ -231,6 +235,7 @@ impl AgedRows {
         let from = if begins { AgedFrom::start() } else { self.rest.clone()? };
         Some(AgedRefill {
             queue,
+            worker: self.worker,
             aging: self.aging,
             marks: self.marks.clone(),
             takes_mark: begins,
@@ -245,14 +250,19 @@ impl AgedRows {
         self.reading.is_some()
     }
 
-    /// The page could not be read. It is requested again.
-    pub fn page_failed(&mut self) {
-        self.reading = None;
-        self.is_due = true;
+    /// The page that this worker has requested could not be read. It is requested again.
+    pub fn page_failed(&mut self, worker: u64) {
+        if worker == self.worker {
+            self.reading = None;
+            self.is_due = true;
+        }
     }
 
-    /// Notes the page that was requested, and returns its rows that are still as it shows them.
-    pub fn page_read(&mut self, page: AgedPage) -> Vec<AgedRow> {
+    /// Notes the page that this worker has requested, and returns its rows that are still as it shows them.
+    pub fn page_read(&mut self, page: AgedPage, worker: u64) -> Vec<AgedRow> {
+        if worker != self.worker {
+            return Vec::new();
+        }
         let Some(reading) = self.reading.take() else { return Vec::new() };
         let AgedPage { mut rows, next, mark, seen, now } = page;
         if let Some(mark) = mark {

@@ -186,7 +186,7 @@ impl World {
     fn read(&mut self, refill: &AgedRefill) {
         self.pages += 1;
         let page = aged_page(refill, self.rows.values(), self.next_id, self.now());
-        self.scheduler.aged_read(QUEUE, page);
+        self.scheduler.aged_read((QUEUE, refill.worker), page);
     }
 
     /// The next page of aged rows that is to be read.
@@ -321,20 +321,44 @@ fn a_job_that_was_cancelled_does_not_start() {
     // The page that is being read shows it.
     let low = world.enqueue_head(9);
     world.now += 2 * PERIOD;
-    let page = loop {
+    let (worker, page) = loop {
         // A round begins only after some time for each row that the last one has looked at.
         world.now += 1;
         let refill = world.next_page();
         let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
         match page.rows.iter().any(|row| row.job.id.get() == low) {
-            true => break page,
-            false => world.scheduler.aged_read(QUEUE, page),
+            true => break (refill.worker, page),
+            false => world.scheduler.aged_read((QUEUE, refill.worker), page),
         }
     };
     world.cancel(low);
-    world.scheduler.aged_read(QUEUE, page);
+    world.scheduler.aged_read((QUEUE, worker), page);
     world.end_all();
     assert!(world.run().is_empty());
+}
+
+/// It says nothing of the rows that have left the table since that worker stopped.
+#[test]
+fn a_page_that_an_earlier_worker_has_requested_is_ignored() {
+    let mut world = World::new(settings(1));
+    let first = world.enqueue(0);
+    assert_eq!(world.run(), [first]);
+    let (low, other) = (world.enqueue(9), world.enqueue(9));
+    world.now += PERIOD;
+    let old = world.next_page();
+    let page = aged_page(&old, world.rows.values(), world.next_id, world.now());
+    assert_eq!(page.rows.len(), 2);
+    world.scheduler.close_queue(QUEUE);
+    world.cancel(low);
+    world.end_all();
+    let now = world.now();
+    world.scheduler.open_queue(QUEUE, settings(1), now);
+    // The page of the new worker is being read.
+    let new = world.next_page();
+    assert_ne!(old.worker, new.worker);
+    world.scheduler.aged_read((QUEUE, old.worker), page);
+    world.read(&new);
+    assert_eq!(world.run(), [other], "the first one has left its table");
 }
 
 #[test]
@@ -349,7 +373,7 @@ fn a_job_that_has_started_is_not_started_from_a_page_that_shows_it_after_its_end
     world.end_all();
     assert_eq!(world.run_round().0, [low]);
     world.end_all();
-    world.scheduler.aged_read(QUEUE, page);
+    world.scheduler.aged_read((QUEUE, refill.worker), page);
     assert!(world.run().is_empty());
 }
 

@@ -187,19 +187,19 @@ impl Scheduler {
         }
     }
 
-    /// The aged rows of a queue that an [`AgedRefill`](crate::job::AgedRefill) requested.
-    pub fn aged_read(&mut self, queue: QueueId, page: AgedPage) {
+    /// The aged rows that an [`AgedRefill`](crate::job::AgedRefill) of this queue and worker requested.
+    pub fn aged_read(&mut self, (queue, worker): (QueueId, u64), page: AgedPage) {
         let Self { queues, handed_out, probation, .. } = self;
         if let Some(state) = queues.get_mut(queue) {
-            state.aged_read(page, |row| handed_out.contains(row.id) || probation.holds(row.id));
+            state.aged_read(page, worker, |row| handed_out.contains(row.id) || probation.holds(row.id));
             self.note(queue);
             self.wake(queue);
         }
     }
 
     /// Requests a page of aged rows again that could not be read.
-    pub fn request_aged_again(&mut self, queue: QueueId) {
-        self.queues.get_or_make(queue).aged_failed();
+    pub fn request_aged_again(&mut self, (queue, worker): (QueueId, u64)) {
+        self.queues.get_or_make(queue).aged_failed(worker);
         self.note(queue);
         self.wake(queue);
     }

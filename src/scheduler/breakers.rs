@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::circuits::{CircuitWait, Circuits};
+use super::circuits::{CircuitWait, Circuits, UNUSED_FORGOTTEN_AFTER};
 use super::handed_out::RunId;
 use super::start::Start;
 use super::state::Scheduler;
@@ -10,8 +10,13 @@ use crate::job::{BucketKey, Circuit, CircuitRow, CircuitStep, QueueId, Verdict};
 use crate::time::Now;
 
 impl Scheduler {
-    /// Adds an open circuit from the file.
+    /// Adds an open circuit from the file. That of a group is forgotten instead if it has been half open for so long that the
+    /// group may have no jobs any more.
     pub fn restore_circuit(&mut self, key: &BucketKey, row: CircuitRow, read: Now) {
+        if key.group.is_some() && read.age.since(row.until) >= UNUSED_FORGOTTEN_AFTER {
+            self.found.forget_circuits.push(key.clone());
+            return;
+        }
         let until = read.mono.saturating_add(row.until.since(read.age));
         self.circuits_or_new(key.queue).opened(key.group.as_ref(), until, false, 0);
     }

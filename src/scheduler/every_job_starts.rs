@@ -45,8 +45,8 @@ fn with_shared_limits(mut settings: WorkerLimits, rng: &mut Rng) -> WorkerLimits
 enum Answer {
     Page(Refill, Vec<Arc<ReadyJob>>, bool),
     NoPage(Refill),
-    AgedPage(AgedPage),
-    NoAgedPage,
+    AgedPage(u64, AgedPage),
+    NoAgedPage(u64),
     Reserved(Reservation),
     NotReserved(Reservation),
 }
@@ -358,7 +358,11 @@ impl World {
             let rows = self.plain.values().chain(self.heads.values());
             let page = aged_page(&refill, rows, self.next_id, at(self.now));
             let fails = self.rng.u8(..10) == 0;
-            self.answers.push(if fails { Answer::NoAgedPage } else { Answer::AgedPage(page) });
+            self.answers.push(if fails {
+                Answer::NoAgedPage(refill.worker)
+            } else {
+                Answer::AgedPage(refill.worker, page)
+            });
         }
         for queue in chores.promote {
             self.scheduler.apply([Change::Promoted { queue, next_due: [None; 2] }]);
@@ -378,8 +382,8 @@ impl World {
         }
         match self.answers.swap_remove(self.rng.usize(..self.answers.len())) {
             Answer::Page(refill, rows, end) => self.scheduler.refilled(refill, rows, end),
-            Answer::AgedPage(page) => self.scheduler.aged_read(QUEUE, page),
-            Answer::NoAgedPage => self.scheduler.request_aged_again(QUEUE),
+            Answer::AgedPage(worker, page) => self.scheduler.aged_read((QUEUE, worker), page),
+            Answer::NoAgedPage(worker) => self.scheduler.request_aged_again((QUEUE, worker)),
             Answer::NoPage(refill) => self.scheduler.request_again(refill),
             Answer::Reserved(Reservation { key, tokens }) => {
                 self.scheduler.apply([Change::Reserved { key, tokens }]);

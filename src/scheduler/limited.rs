@@ -121,9 +121,12 @@ impl Limited {
         self.by_limit.get(&key)?.jobs.first_key_value().map(|(_, waits)| &waits.job)
     }
 
-    /// Whether a job was offered units of the limit and has not been chosen since.
+    /// Whether a job that comes before all that wait for the limit was offered units of it, and has not been chosen since. A job
+    /// that comes before the offered one must be offered them too: the offered one may stand behind a long backlog.
     pub fn is_offering(&self, key: LimitKey) -> bool {
-        self.offered.contains_key(&key)
+        let Some((_, offered)) = self.offered.get(&key) else { return false };
+        let waiting = self.by_limit.get(&key).and_then(|waiting| waiting.jobs.first_key_value());
+        waiting.is_none_or(|(first, _)| offered < first)
     }
 
     /// Removes and returns the job that waits first for the limit: it is offered its units, and keeps its place until it was
@@ -157,6 +160,10 @@ impl Limited {
 
     /// Removes a job that has started or has left its table. Returns true if others can have waited for it.
     pub fn remove(&mut self, id: JobId) -> bool {
+        if self.limit_of.is_empty() && self.numbers.is_empty() {
+            // No job of the queue waits or has waited for a limit.
+            return false;
+        }
         let offered = self.offered.len();
         self.chosen(id);
         self.numbers.remove(&id);

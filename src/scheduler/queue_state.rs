@@ -79,6 +79,8 @@ pub(crate) struct QueueState {
     heads_first: bool,
     /// Rows that count as more urgent than their priority says. `None` if the worker has no ageing.
     aged: Option<AgedRows>,
+    /// How many workers the queue has had.
+    workers: u64,
     /// Heads that cannot start because the bucket of their group is closed, or its circuit is not.
     parked: Parked,
     /// Jobs that cannot start because a shared limit is used up.
@@ -111,6 +113,7 @@ impl QueueState {
             heads: Window::new(limits),
             heads_first: false,
             aged: None,
+            workers: 0,
             parked: Parked::new(limits),
             limited: Limited::new(limits),
             waits_for: BTreeSet::new(),
@@ -249,7 +252,8 @@ impl QueueState {
     fn may_have_aged(&self) -> bool {
         let first = Priority::FIRST.get();
         let has_less_urgent = self.plain.may_have_behind(first) || self.heads.may_have_behind(first);
-        self.is_open() && (has_less_urgent || !self.limited.is_empty())
+        let is_held = self.circuits.as_ref().is_some_and(|circuits| circuits.is_held(None));
+        self.is_open() && !is_held && (has_less_urgent || !self.limited.is_empty())
     }
 
     /// The page of aged rows that must be read now.
@@ -265,10 +269,10 @@ impl QueueState {
     }
 
     /// A page of aged rows was read. `taken` says which of its jobs were handed out or are suspects.
-    pub fn aged_read(&mut self, page: AgedPage, taken: impl Fn(&Arc<ReadyJob>) -> bool) {
+    pub fn aged_read(&mut self, page: AgedPage, worker: u64, taken: impl Fn(&Arc<ReadyJob>) -> bool) {
         let now = page.now;
         let Some(aged) = &mut self.aged else { return };
-        for row in aged.page_read(page) {
+        for row in aged.page_read(page, worker) {
             if taken(&row.job) || self.parked.holds(row.job.id) {
                 continue;
             }
@@ -285,9 +289,9 @@ impl QueueState {
     }
 
     /// A page of aged rows could not be read: it is requested again with the next call of [`Self::wants_aged`].
-    pub fn aged_failed(&mut self) {
+    pub fn aged_failed(&mut self, worker: u64) {
         if let Some(aged) = &mut self.aged {
-            aged.page_failed();
+            aged.page_failed(worker);
         }
     }
 
@@ -479,7 +483,8 @@ impl QueueState {
     /// Binds a worker's settings to the queue.
     pub fn open(&mut self, settings: WorkerLimits) {
         self.limited.set_shares(settings.shared_limits());
-        self.aged = settings.aging.map(|aging| AgedRows::new(aging, self.limits));
+        self.workers += 1;
+        self.aged = settings.aging.map(|aging| AgedRows::new(aging, self.workers, self.limits));
         self.settings = Some(settings);
         self.restart();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::test_rows::{Rows, answer, now};
 use super::*;
-use crate::job::{Change, JobId, KindId, Order, QueueId, ReadyJob, Record, Steered, Suspect, Trial};
+use crate::job::{Change, JobId, KindId, Order, Priority, QueueId, ReadyJob, Record, Steered, Suspect, Trial};
 
 const A: KindId = 1;
 const B: KindId = 2;
@@ -49,7 +49,11 @@ impl World {
     }
 
     fn enqueue(&mut self, queue: QueueId, kind: KindId, weight: u32) -> JobId {
-        let mut record = Record { kind, ..Record::plain() };
+        self.enqueue_as(5, queue, kind, weight)
+    }
+
+    fn enqueue_as(&mut self, priority: u8, queue: QueueId, kind: KindId, weight: u32) -> JobId {
+        let mut record = Record { kind, priority: Priority::new(priority).unwrap(), ..Record::plain() };
         record.extra_mut().weight = Some(weight);
         let id = JobId::new(self.next_id);
         let job = Arc::new(ReadyJob::new(id, self.next_id, record, 32));
@@ -238,4 +242,37 @@ fn a_suspect_that_is_gone_keeps_no_turn_at_a_limit() {
     assert!(world.run().is_empty());
     world.scheduler.apply([Change::Gone { queue: 1, grouped: false, order, id }]);
     assert_eq!(world.run(), [next]);
+}
+
+#[test]
+fn a_job_that_was_offered_its_units_behind_a_backlog_holds_up_no_urgent_one() {
+    let mut world = World::new(&[1]);
+    world.worker(1, &[(A, &[0]), (B, &[])]);
+    world.scheduler.set_concurrency(1, 2);
+    let first = world.enqueue(1, A, 1);
+    let late = world.enqueue_as(9, 1, A, 1);
+    assert_eq!(world.run(), [first]);
+    let backlog: Vec<JobId> = (0..6).map(|_| world.enqueue(1, B, 1)).collect();
+    assert_eq!(world.run(), backlog[..1]);
+    world.end(first);
+    assert_eq!(world.run(), backlog[1..2], "the late job is offered the unit, and stands behind the backlog");
+    let urgent = world.enqueue_as(0, 1, A, 1);
+    world.end(backlog[0]);
+    assert_eq!(world.run(), [urgent]);
+    let next = world.enqueue_as(0, 1, A, 1);
+    world.end(backlog[1]);
+    assert_eq!(world.run(), backlog[2..3], "the unit is in use");
+    world.end(urgent);
+    assert_eq!(world.run(), [next]);
+    world.end(next);
+    let mut left = Vec::new();
+    loop {
+        let started = world.run();
+        left.extend(started);
+        match world.running.first().map(|start| start.job.id) {
+            Some(id) => world.end(id),
+            None => break,
+        }
+    }
+    assert!(left.contains(&late), "{left:?}");
 }

@@ -110,9 +110,10 @@ impl<E: Source> Window<E> {
         }
     }
 
-    /// A row that was popped left the table.
+    /// A row that was popped, or that was chosen from elsewhere, left the table.
     pub fn settled(&mut self, id: JobId) {
         if let Some(reading) = &mut self.reading {
+            reading.arrived.retain(|row| row.id() != id);
             reading.gone.insert(id);
         }
     }

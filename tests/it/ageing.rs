@@ -67,6 +67,9 @@ async fn a_starving_job_starts_with_ageing_and_not_without() {
             settled(&pond).await;
             keeper.let_go(1);
             ran.push(keeper.entered().await);
+            if ran.last() == Some(&0) {
+                assert_eq!(pond.job(starving).unwrap().priority, Priority::LAST, "its own priority is as it was");
+            }
         }
         assert_eq!(ran.contains(&0), aging.is_some(), "{ran:?}");
         if aging.is_none() {
@@ -76,7 +79,6 @@ async fn a_starving_job_starts_with_ageing_and_not_without() {
         assert!(aging.is_none() || (23..=27).contains(&first), "it counts as priority 5 after four minutes: {first}");
         keeper.let_go(2);
         drained(&pond).await;
-        assert_eq!(pond.job(starving).unwrap().priority, Priority::LAST, "its own priority is as it was");
     }
 }
 
@@ -154,7 +156,7 @@ async fn explain_counts_the_jobs_that_go_first_by_their_age() {
             Ok(())
         }
     };
-    pond.worker("q").concurrency(1).aging(Aging::every(PERIOD)).handle(handler).start().unwrap();
+    pond.worker("q").concurrency(1).no_timeout().aging(Aging::every(PERIOD)).handle(handler).start().unwrap();
     pond.enqueue("q", work(0)).await.unwrap();
     keeper.entered().await;
     let old = pond.enqueue("q", low(1)).await.unwrap();

@@ -565,3 +565,30 @@ async fn the_opening_is_logged_as_a_warning_and_the_closing_as_info() {
     assert_eq!((field("failures"), field("ends"), field("open_for")), ("1", "1", "1s"));
     assert_eq!(&*closed.fields["probe"], &*probe.to_string());
 }
+
+/// A handler that is told to stop often returns an error. That says nothing of what the breaker watches.
+#[tokio::test]
+async fn an_error_that_follows_a_stop_of_the_queue_does_not_count() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    pond.worker("q")
+        .circuit_breaker(CircuitBreaker::failures(1.0).of(1))
+        .handle(move |_: Job<Work>, ctx: Context| {
+            let started = started.clone();
+            async move {
+                let _ = started.send(());
+                ctx.cancelled().await;
+                Handled::<()>::Err("stopped half-way".into())
+            }
+        })
+        .start()
+        .unwrap();
+    let id = pond.enqueue("q", work(1)).await.unwrap();
+    starts.recv().await.unwrap();
+    pond.shutdown(Duration::ZERO).await.unwrap();
+    let pond = disk.open();
+    assert_eq!(pond.job(id).unwrap().errors.len(), 1, "the attempt has failed");
+    let circuit = pond.queue("q").unwrap().circuit();
+    assert!(matches!(circuit, Circuit::Closed { .. }), "{circuit:?}");
+}

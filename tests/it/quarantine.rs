@@ -11,7 +11,7 @@ use millpond::{
     CircuitBreaker, Error, GroupPolicy, Job, JobFilter, JobId, Keep, Millpond, NewJob, Outcome, Pace, Priority,
     QueueSettings, Rate, Retention, Retry,
 };
-use redb::{Database, Key, ReadableTable, TableDefinition, TypeName, Value};
+use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, TypeName, Value};
 use serde_json::json;
 
 use crate::support::*;
@@ -268,6 +268,7 @@ async fn a_group_is_paused_when_the_dead_letter_that_holds_it_cannot_be_read() {
             true => assert_eq!(pond.dead_letters().purge(held).await.unwrap(), true, "{bit:?}"),
             false => assert!(pond.dead_letters().redrive(held).await.is_err(), "{bit:?}"),
         }
+        pond.testing().idle().await;
         assert_eq!((group().held_by, group().paused), (None, !purges), "{bit:?}");
         assert_sound(&pond).await;
     }

@@ -9,7 +9,7 @@ mod of_queue;
 mod window;
 
 pub(crate) use circuit::CircuitWait;
-pub(crate) use of_queue::Circuits;
+pub(crate) use of_queue::{Circuits, UNUSED_FORGOTTEN_AFTER};
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ pub(super) const GROUPS_MAX: usize = 10_000;
 
 /// How long the circuit of a group stays half open if no job of the group starts. After this it is forgotten: the group may
 /// have no jobs any more.
-pub(super) const UNUSED_FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const UNUSED_FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The circuits of a queue whose worker has a circuit breaker, or of which one is open.
 #[derive(Debug, Default)]

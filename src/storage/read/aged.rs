@@ -18,6 +18,12 @@ use std::sync::Arc;
 /// of other kinds, can stand before the aged ones.
 const SEEN_MAX: usize = 500;
 
+/// How many bytes of records of one priority a page copies in each table, at most, but at least one record.
+const COPIED_MAX: usize = 256 << 10;
+
+/// So many bytes of records count as one row that was looked at.
+const BYTES_PER_ROW: usize = 4 << 10;
+
 /// A row of `ready` or `heads`. Its id and the bytes of its record are left out if it is certainly too young, or cannot be read.
 struct Row {
     position: u64,
@@ -32,6 +38,8 @@ struct Level<'r> {
     grouped: bool,
     rows: Rows<'r>,
     seen: usize,
+    /// The bytes of the records that were copied.
+    copied: usize,
     /// The first aged row that is not in the page, and as which priority it counts.
     first: Option<(u8, AgedRow)>,
 }
@@ -66,10 +74,11 @@ impl Rule<'_> {
 impl Level<'_> {
     /// Finds the next row that has aged.
     fn advance(&mut self, rule: &Rule<'_>) -> Result<(), Fault> {
-        while self.seen < SEEN_MAX {
-            let Some(row) = self.rows.next() else { return Ok(()) };
+        while self.seen < SEEN_MAX && self.copied < COPIED_MAX {
+            let Some(row) = self.rows.next().transpose()? else { return Ok(()) };
             self.seen += 1;
-            self.first = rule.aged((self.priority, self.grouped), row?);
+            self.copied += row.job.as_ref().map_or(0, |(_, bytes)| bytes.len());
+            self.first = rule.aged((self.priority, self.grouped), row);
             if self.first.is_some() {
                 return Ok(());
             }
@@ -99,7 +108,7 @@ impl Reader {
             for (priority, from) in (0..Priority::COUNT).zip(from) {
                 let (Some(from), grouped) = (*from, table == 1) else { continue };
                 let rows = self.rows_of_level(&rule, (priority, grouped), from)?.peekable();
-                let mut level = Level { priority, grouped, rows, seen: 0, first: None };
+                let mut level = Level { priority, grouped, rows, seen: 0, copied: 0, first: None };
                 level.advance(&rule)?;
                 levels.push(level);
             }
@@ -120,7 +129,7 @@ impl Reader {
         let mut next = AgedFrom([[None; Priority::COUNT as usize]; 2]);
         let mut seen = 0;
         for level in &mut levels {
-            seen += level.seen;
+            seen += level.seen + level.copied / BYTES_PER_ROW;
             next.0[usize::from(level.grouped)][usize::from(level.priority)] = level.next_position()?;
         }
         Ok(AgedPage { rows, next, mark, seen, now })

@@ -155,7 +155,7 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
             continue;
         };
         if let Some(by) = row.held_by() {
-            check_hold(verifier, queue, &of, by)?;
+            check_hold(verifier, queue, group, by)?;
         }
         let Some(head) = row.head else {
             if row == GroupRow::default() {
@@ -191,18 +191,25 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Checks that the dead letter that holds a group is there.
-fn check_hold(verifier: &mut Verifier<'_>, queue: QueueId, of: &str, by: HeldBy) -> Result<(), Fault> {
-    let id = by.id.get();
+/// Checks that the dead letter that holds a group is one of the group.
+fn check_hold(verifier: &mut Verifier<'_>, queue: QueueId, group: &str, by: HeldBy) -> Result<(), Fault> {
+    let (id, of) = (by.id.get(), format!("group {group:?} of {}", verifier.name(queue)));
     verifier.work.lookups += 1;
-    // A location that cannot be read is reported with the index.
     let is_dead = match index::look_up(verifier, id)? {
-        Ok(Some(Location { queue: in_queue, place: Place::Dead { .. } })) => in_queue == queue,
+        Ok(Some(Location { queue: in_queue, place: Place::Dead { at } })) if in_queue == queue => {
+            verifier.work.lookups += 1;
+            let row = verifier.dead_letters.get((queue, at.as_millis(), id))?;
+            let row = row.map(|row| Bytes::copy_from_slice(row.value()));
+            // A record that cannot be read is reported with the dead letters.
+            let record = row.and_then(|row| decode_record(TableName::DeadLetters, id, &row).ok());
+            record.is_none_or(|record| record.group().is_some_and(|of| &**of == group))
+        }
         Ok(_) => false,
+        // A location that cannot be read is reported with the index.
         Err(_) => true,
     };
-    if !is_dead && !verifier.unread.contains(&by.id) {
-        verifier.problem(format!("{of} is held by job {id}, which is not a dead letter of the queue"));
+    if !is_dead {
+        verifier.problem(format!("{of} is held by job {id}, which is not a dead letter of the group"));
     }
     if by.seq >= verifier.counters.next_id {
         let next = verifier.counters.next_id;
