@@ -3,6 +3,7 @@
 
 use millpond::Error;
 use millpond_testkit::JobSpec;
+use millpond_testkit::When;
 
 use super::{Check, Fate, Job, Oracle, Origin, Tx};
 use crate::calls::Asks;
@@ -100,10 +101,15 @@ impl Oracle {
 
     /// The call for this job is made again.
     pub fn repeats(&mut self, n: u64) -> JobSpec {
+        let line = self.line.least;
         let job = self.job(n);
         job.before_repeat = Some(job.fate);
         if job.since.is_none() {
             job.fate = Fate::Asked;
+            if let (When::Delay(delay), Some(not_before)) = (job.spec.when, &mut job.not_before) {
+                // A crash can have set the engine's time back to what the file knew.
+                *not_before = (*not_before).min(line + delay);
+            }
         }
         job.spec
     }
