@@ -23,8 +23,8 @@ use crate::time::Timestamp;
 /// decoded, or a failure of a plugin ([`FailureKind`](crate::FailureKind)). A completed job counts as a success. Nothing else
 /// counts, neither for the window nor as the verdict of a probe: a job that was
 /// [snoozed](crate::Outcome::snooze), [rate limited](crate::Outcome::rate_limited), cancelled, made a
-/// [dead letter](crate::Outcome::dead_letter) by its handler, or given back by a stop, or whose process died. If a probe
-/// ends in such a way, the next job is the probe.
+/// [dead letter](crate::Outcome::dead_letter) by its handler, or given back by a stop, that failed after it was told to stop, or
+/// whose process died. If a probe ends in such a way, the next job is the probe.
 ///
 /// The circuit opens as soon as `share × of` failures are in the window, also if it is not full yet: with
 /// `failures(0.5).of(20)`, ten failures open it, however few attempts ended between them. Windows are kept in memory and are

@@ -166,7 +166,7 @@ pub enum GroupPolicy {
     /// The next job of the group runs. The first job returns to the group when it is due.
     Skip,
     /// As [`Block`](Self::Block), and after a dead letter as well: the group waits until the dead letter is redriven, purged,
-    /// moved to another queue, or removed by retention. A redriven job comes back at its old place, before the jobs that waited for it.
+    /// moved to another queue, or removed by retention. If it has to be moved to the quarantine, the group is paused. A redriven job comes back at its old place, before the jobs that waited for it.
     /// [`Queue::resume_group`](crate::Queue::resume_group) lets the group go on without it.
     ///
     /// A held group is announced by [`Event::GroupHeld`](crate::Event::GroupHeld) and a warning, listed by
