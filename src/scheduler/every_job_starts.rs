@@ -45,7 +45,7 @@ fn with_shared_limits(mut settings: WorkerLimits, rng: &mut Rng) -> WorkerLimits
 enum Answer {
     Page(Refill, Vec<Arc<ReadyJob>>, bool),
     NoPage(Refill),
-    AgedPage(u64, AgedPage),
+    AgedPage(u64, Box<AgedPage>),
     NoAgedPage(u64),
     Reserved(Reservation),
     NotReserved(Reservation),
@@ -361,7 +361,7 @@ impl World {
             self.answers.push(if fails {
                 Answer::NoAgedPage(refill.worker)
             } else {
-                Answer::AgedPage(refill.worker, page)
+                Answer::AgedPage(refill.worker, Box::new(page))
             });
         }
         for queue in chores.promote {
@@ -382,7 +382,7 @@ impl World {
         }
         match self.answers.swap_remove(self.rng.usize(..self.answers.len())) {
             Answer::Page(refill, rows, end) => self.scheduler.refilled(refill, rows, end),
-            Answer::AgedPage(worker, page) => self.scheduler.aged_read((QUEUE, worker), page),
+            Answer::AgedPage(worker, page) => self.scheduler.aged_read((QUEUE, worker), *page),
             Answer::NoAgedPage(worker) => self.scheduler.request_aged_again((QUEUE, worker)),
             Answer::NoPage(refill) => self.scheduler.request_again(refill),
             Answer::Reserved(Reservation { key, tokens }) => {

@@ -454,8 +454,13 @@ impl Run {
             while !self.model.running().is_empty() {
                 self = self.step(&Op::Answer(0, Answer::Done)).await?;
             }
-            let Some(wait) = self.model.next_event() else { break };
-            self = self.step(&Op::Advance(wait)).await?;
+            if let Some(wait) = self.model.next_event() {
+                self = self.step(&Op::Advance(wait)).await?;
+                continue;
+            }
+            // The jobs behind a dead letter go on without it.
+            let Some((queue, group)) = self.model.held_group() else { break };
+            self = self.step(&Op::PauseGroup(queue, group, false)).await?;
         }
         // Retention runs every half minute.
         for millis in [KEPT, 31_000, 31_000] {

@@ -34,6 +34,11 @@ impl Model {
         group.head.is_none() && group.held_by.is_none()
     }
 
+    /// A group that a dead letter holds.
+    pub fn held_group(&self) -> Option<(usize, usize)> {
+        self.groups.iter().find(|(_, group)| group.held_by.is_some()).map(|(key, _)| *key)
+    }
+
     /// A dead letter holds its group, where the queue's policy says so and no other does.
     pub(super) fn hold(&mut self, id: u64) {
         let seq = self.jobs[&id].seq;
