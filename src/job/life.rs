@@ -363,6 +363,7 @@ pub(crate) fn redrive(record: &mut Record, due: Option<Due>) -> Transition {
     record.attempts = 0;
     let due = due.filter(|_| record.group().is_none());
     record.state = if due.is_some() { State::Scheduled } else { State::Pending };
+    comes_back(record);
     let extra = record.extra_mut();
     extra.due = due;
     extra.crashes = 0;
@@ -371,6 +372,19 @@ pub(crate) fn redrive(record: &mut Record, due: Option<Due>) -> Transition {
     extra.started_at = None;
     extra.ended_at = None;
     Transition::Redrive
+}
+
+/// A job that was in the quarantine is back.
+pub(crate) fn restore(record: &mut Record) -> Transition {
+    comes_back(record);
+    Transition::Restore
+}
+
+/// Another job can hold the unique key of a job that comes back.
+fn comes_back(record: &mut Record) {
+    if record.unique_key().is_some() {
+        record.extra_mut().is_back = true;
+    }
 }
 
 /// The state of a job that waits for its time.

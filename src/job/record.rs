@@ -50,6 +50,8 @@ pub(crate) struct Extra {
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
+    /// It had ended or was in the quarantine, and is back: another job may have its unique key. Only of a job with such a key.
+    pub is_back: bool,
     /// How many units it uses of a limit that it shares with other jobs, if not one.
     pub weight: Option<u32>,
     /// How it holds its unique key.

@@ -72,11 +72,12 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     for start in expired {
         engine.expire(start);
     }
-    for refill in refills {
-        read_page(engine, refill);
-    }
+    // Before the windows: once the pages of these are read, any thread can start their jobs.
     for refill in aged {
         read_aged_page(engine, &refill);
+    }
+    for refill in refills {
+        read_page(engine, refill);
     }
     for queue in promote {
         ask_promotion(engine, queue);

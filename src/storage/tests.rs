@@ -135,6 +135,13 @@ fn weighs() -> Record {
     record
 }
 
+fn back() -> Record {
+    let mut record = plain();
+    let extra = record.extra_mut();
+    (extra.unique_key, extra.is_back) = (Some("key".into()), true);
+    record
+}
+
 fn steered() -> Steered {
     let overrides = Overrides::new().concurrency(2).rate(Rate::new(3, secs(1)).burst(4)).no_group_rate();
     Steered { overrides, ..Steered::default() }
@@ -270,6 +277,7 @@ fn rows() -> String {
     rows.add("record.weighs", &encode_record(&weighs()));
     rows.row("overrides", &steered());
     rows.row("overrides.paused_kinds", &Steered { paused_kinds: [3, 4].into(), ..Steered::default() });
+    rows.add("record.back", &encode_record(&back()));
     let by = HeldBy { id: JobId::new(9), seq: 9 };
     rows.row("groups.held_by_dead", &GroupRow { head: None, stop: Stop::Held(by) });
     rows.row("groups.paused_and_held", &GroupRow { head: None, stop: Stop::PausedAndHeld(by) });

@@ -73,6 +73,7 @@ async fn a_starving_job_starts_with_ageing_and_not_without() {
         }
         assert_eq!(ran.contains(&0), aging.is_some(), "{ran:?}");
         if aging.is_none() {
+            settled(&pond).await;
             assert_eq!(pond.explain(starving).unwrap(), Explanation::NoFreeSlot, "no urgent job is left before it");
         }
         let first = ran.iter().position(|n| *n == 0).unwrap_or(usize::MAX);

@@ -359,6 +359,26 @@ async fn a_redriven_job_holds_its_key_again_unless_another_job_holds_it() {
     assert_eq!(put(&pond, keyed(5)).await, new, "the key belonged to another job");
 }
 
+/// The other job that held the key has ended when the file is verified. A dead letter by its handler's choice has no errors.
+#[tokio::test]
+async fn a_file_is_sound_in_which_a_redriven_job_has_lost_its_key() {
+    let (clock, pond) = memory();
+    let dies = pond.worker("q").handle(|_: Job<Work>| async { Ok(millpond::Outcome::dead_letter("wrong")) });
+    let dies = dies.start().unwrap();
+    let old = put(&pond, keyed(1)).await;
+    drained(&pond).await;
+    dies.stop().await.unwrap();
+    assert!(pond.job(old).unwrap().errors.is_empty());
+    clock.advance(FIVE_MINUTES + MINUTE);
+    let new = put(&pond, keyed(2)).await;
+    assert_ne!(old, new);
+    pond.queue("q").unwrap().pause().await.unwrap();
+    assert!(pond.dead_letters().redrive(old).await.unwrap());
+    pond.cancel(new, "not needed").await.unwrap();
+    assert_sound(&pond).await;
+    assert_eq!(pond.job(old).unwrap().unique_key.as_deref(), Some("key"));
+}
+
 #[tokio::test]
 async fn a_redriven_job_gets_its_key_from_an_ended_job_whose_time_has_passed() {
     let (clock, pond) = memory();

@@ -316,8 +316,8 @@ pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, id: u64, re
         // Another job held the key when this one came back from the dead letters, or took it while this one ran.
         Ok(Some(_)) => {}
         Ok(None) if record.unique().is_until_started() => {}
-        // That other job may have ended since. A job without errors was never a dead letter.
-        Ok(None) if record.extra.as_ref().is_some_and(|extra| !extra.errors.is_empty()) => {}
+        // That other job may have ended since. Earlier builds do not say that a job is back, but most dead letters have errors.
+        Ok(None) if record.extra.as_ref().is_some_and(|extra| extra.is_back || !extra.errors.is_empty()) => {}
         Ok(None) => {
             let queue = verifier.name(queue);
             verifier.problem(format!("job {id} has the unique key {key:?} of {queue}, but no job holds that key"));

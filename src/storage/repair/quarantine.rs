@@ -4,7 +4,7 @@
 use redb::ReadableTable;
 
 use crate::error::Error;
-use crate::job::{JobId, Transition};
+use crate::job::{JobId, life};
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::aside::{Aside, Damage};
 use crate::storage::rows::batch::Batch;
@@ -34,12 +34,12 @@ impl Batch<'_> {
     pub fn restore_quarantined(&mut self, number: u64) -> Result<Option<JobId>, Error> {
         let row =
             self.tables.quarantine()?.get(number).map_err(Fault::from)?.map(|row| Aside::read(number, row.value()));
-        let Some((queue, id, record)) = row.map(|row| row.record()).transpose()?.flatten() else { return Ok(None) };
+        let Some((queue, id, mut record)) = row.map(|row| row.record()).transpose()?.flatten() else { return Ok(None) };
         if self.locate(id)?.is_some() {
             return Err(Error::NotAllowed { action: "restore", id, state: record.state });
         }
         self.purge_quarantined(number)?;
-        let (transition, from) = (Transition::Restore, OldHome::Nowhere);
+        let (transition, from) = (life::restore(&mut record), OldHome::Nowhere);
         if record.state.is_final() {
             self.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record } })?;
         } else {

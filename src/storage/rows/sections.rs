@@ -33,6 +33,7 @@ const CODED_RESULT: u8 = 15;
 /// What the handlers of its latest attempts have reported.
 const LOGS: u8 = 16;
 const WEIGHT: u8 = 17;
+const BACK: u8 = 18;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -98,6 +99,9 @@ impl Sections {
         }
         if let Some(weight) = extra.weight {
             sections.row(WEIGHT, &weight);
+        }
+        if extra.is_back {
+            sections.raw(BACK, &[]);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -177,6 +181,7 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         LOGS => extra.logs = Some(row(tag, &bytes)?),
         SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
         WEIGHT => extra.weight = Some(row(tag, &bytes)?),
+        BACK => extra.is_back = true,
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())
