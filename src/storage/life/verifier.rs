@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadOnlyTable, ReadableTable};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::id_set::IdSet;
 use crate::error::Error;
@@ -137,6 +138,28 @@ impl<'r> Verifier<'r> {
     /// The tables of the snapshot, for checks that only read them through.
     pub fn tables(&self) -> ReadTables<'r> {
         self.reader.tables()
+    }
+
+    /// Checks that each row of a table with a row for a queue or a group is that of a queue and can be read. `what` is such a row.
+    pub fn check_rows_by_group<T: DeserializeOwned>(
+        &mut self,
+        name: TableName,
+        table: &ReadOnlyTable<(QueueId, &'static str), &'static [u8]>,
+        what: &str,
+    ) -> Result<(), Fault> {
+        for row in table.iter()? {
+            self.work.rows += 1;
+            let (key, row) = row?;
+            let (queue, group) = key.value();
+            if !self.queues.contains_key(&queue) {
+                self.problem(format!("there is a {what} of queue number {queue}, group {group:?}, which has no row"));
+            }
+            if codec::decode::<T>(name, u64::from(queue), row.value()).is_err() {
+                let queue = self.name(queue);
+                self.problem(format!("the {what} of {queue}, group {group:?}, cannot be read"));
+            }
+        }
+        Ok(())
     }
 
     /// Adds a problem to the list, if there is room.

@@ -1,7 +1,6 @@
 //! Finds one job, and counts what stands before it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use redb::ReadableTable;
 
@@ -10,6 +9,7 @@ use crate::storage::life::groups::row::GroupRow;
 use crate::storage::read::found::Found;
 use crate::storage::read::listing::{ScanMost, Source};
 use crate::storage::rows::batch::{COUNTERS, Counters};
+use crate::storage::rows::by_group;
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
@@ -162,13 +162,6 @@ impl Reader {
     }
 
     pub fn buckets(&self) -> Result<Vec<(BucketKey, BucketState)>, Fault> {
-        let mut buckets = Vec::new();
-        for row in self.tables().rates()?.iter()? {
-            let (key, row) = row?;
-            let (queue, group) = key.value();
-            let group = (!group.is_empty()).then(|| Arc::from(group));
-            buckets.push((BucketKey { queue, group }, codec::decode(TableName::Rates, u64::from(queue), row.value())?));
-        }
-        Ok(buckets)
+        by_group::read_all(TableName::Rates, &self.tables().rates()?)
     }
 }

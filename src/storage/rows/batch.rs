@@ -17,7 +17,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::schedule_times::NotedSchedules;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::Tables;
-use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::tables_ext::{RowTable, group_row_key};
 use crate::storage::rows::tally::Tally;
 use crate::storage::rows::unreadable::Unreadable;
 use crate::time::{Now, SavedTime};
@@ -368,7 +368,7 @@ impl<'t> Batch<'t> {
     /// removed.
     pub fn put_rate(&mut self, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Fault> {
         self.touch();
-        let row = (key.queue, key.group.as_deref().unwrap_or(""));
+        let row = group_row_key(key);
         let Some(state) = state else {
             self.tables.rates()?.remove(row)?;
             return Ok(());

@@ -41,6 +41,12 @@ pub(crate) struct Location {
     pub place: Place,
 }
 
+impl Location {
+    pub fn is_dead_letter_of(&self, queue: QueueId) -> bool {
+        self.queue == queue && matches!(self.place, Place::Dead { .. })
+    }
+}
+
 /// What a search in a read transaction has found out about a job's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KnownQueue {

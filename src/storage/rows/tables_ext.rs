@@ -1,6 +1,6 @@
 //! Two short reads on a table of rows: fetch a row, and check whether a key exists. And what a queue has in a table by name.
 
-use crate::job::QueueId;
+use crate::job::{BucketKey, QueueId};
 use crate::storage::rows::fault::Fault;
 use bytes::Bytes;
 use redb::{Key, ReadableTable, Table};
@@ -19,6 +19,11 @@ impl<K: Key + 'static, T: ReadableTable<K, &'static [u8]>> RowTable<K> for T {
     fn has<'a>(&self, key: K::SelfType<'a>) -> Result<bool, Fault> {
         Ok(self.get(key)?.is_some())
     }
+}
+
+/// The key of a queue's bucket or circuit, or that of a group: (queue, group or nothing).
+pub(in crate::storage) fn group_row_key(key: &BucketKey) -> (QueueId, &str) {
+    (key.queue, key.group.as_deref().unwrap_or(""))
 }
 
 /// Removes rows of a queue from a table of (queue, name), at most `rows_max` of them. Returns how many.

@@ -3,17 +3,13 @@
 
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
-use super::row::{GroupRow, Head, HeadAt, HeldBy};
+use super::row::HeldBy;
 use crate::events::Event;
 use crate::job::{GroupPolicy, JobId, QueueId, Record, State, Transition};
 use crate::storage::life::{NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::{Location, Place};
-use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::place::Place;
 use crate::text::told;
 
 impl Batch<'_> {
@@ -86,7 +82,7 @@ impl Batch<'_> {
     pub(in crate::storage) fn end_hold_of_no_dead_letter(&mut self, queue: QueueId, group: &str) -> Result<(), Fault> {
         let Some(by) = self.group(queue, group)?.held_by() else { return Ok(()) };
         match self.indexed(by.id)? {
-            Some(Location { queue: of, place: Place::Dead { .. } }) if of == queue => Ok(()),
+            Some(location) if location.is_dead_letter_of(queue) => Ok(()),
             _ => self.pause_instead_of_hold(queue, &group.into()),
         }
     }
@@ -97,12 +93,7 @@ impl Batch<'_> {
         let Some(by) = row.held_by() else { return Ok(()) };
         let row = row.released().paused();
         match row.head {
-            // The head of a paused group has no entry.
-            Some(head) => {
-                self.drop_head_entry(queue, head)?;
-                let head = Some(Head { at: HeadAt::Held, ..head });
-                self.put_group(queue, group, GroupRow { head, ..row })?;
-            }
+            Some(head) => self.pause_head(queue, group, row, head)?,
             None => self.advance(queue, group, row)?,
         }
         self.tell_released(queue, group, by.id);
@@ -111,21 +102,10 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The group that this job holds. Looks at every group of the queue.
+    /// The group that this job holds.
     fn group_held_by(&mut self, queue: QueueId, id: JobId) -> Result<Option<Arc<str>>, Fault> {
-        for row in self.tables.groups()?.range((queue, "")..)? {
-            let (key, value) = row?;
-            let (of, group) = key.value();
-            if of != queue {
-                break;
-            }
-            // A row that cannot be read is made anew when it is met.
-            let row = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value());
-            if row.is_ok_and(|row| row.held_by().is_some_and(|by| by.id == id)) {
-                return Ok(Some(group.into()));
-            }
-        }
-        Ok(None)
+        let found = self.find_group(queue, |row| row.held_by().is_some_and(|by| by.id == id))?;
+        Ok(found.map(|(group, _)| group))
     }
 
     pub(super) fn tell_released(&mut self, queue: QueueId, group: &Arc<str>, id: JobId) {

@@ -18,7 +18,6 @@ use redb::ReadableTable;
 use crate::job::life;
 use crate::job::{Change, GroupPolicy, JobId, Order, QueueId, ReadyJob, Record, State};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec;
 use crate::storage::rows::codec::{decode_record, encode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Member, Place};
@@ -165,7 +164,14 @@ impl Batch<'_> {
         Ok(Some(bytes))
     }
 
-    pub(super) fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+    /// The head of a group that was paused loses its entry.
+    pub(super) fn pause_head(&mut self, queue: QueueId, group: &str, row: GroupRow, head: Head) -> Result<(), Fault> {
+        self.drop_head_entry(queue, head)?;
+        let head = Some(Head { at: HeadAt::Held, ..head });
+        self.put_group(queue, group, GroupRow { head, ..row })
+    }
+
+    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
         match head.at {
             HeadAt::Ready { priority, position } => {
                 self.tables.heads()?.remove((queue, priority, position))?;
@@ -278,7 +284,10 @@ impl Batch<'_> {
         }
         self.tables.heads()?.remove(key)?;
         self.quarantine_row_of(TableName::Heads, &key, &damaged, (Some(queue), None))?;
-        let Some((group, row, head)) = self.headed_at(queue, order)? else { return Ok(()) };
+        let stands_at = HeadAt::Ready { priority: order.priority, position: order.position };
+        let has_head = |row: &GroupRow| row.head.is_some_and(|head| head.at == stands_at);
+        let Some((group, row)) = self.find_group(queue, has_head)? else { return Ok(()) };
+        let Some(head) = row.head else { return Ok(()) };
         // Dispatch can know the head at its old position from another source: as a suspect after a crash.
         self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
         let member = Member { group: group.clone(), parked: false, seq: head.seq };
@@ -290,24 +299,5 @@ impl Batch<'_> {
             Some(_) => self.unreadable.push(Unreadable::InPlace(head.id)),
         }
         Ok(())
-    }
-
-    /// The group whose head stands at this place in the dispatch order.
-    fn headed_at(&mut self, queue: QueueId, order: Order) -> Result<Option<(Arc<str>, GroupRow, Head)>, Fault> {
-        let stands_at = HeadAt::Ready { priority: order.priority, position: order.position };
-        for row in self.tables.groups()?.range((queue, "")..)? {
-            let (key, value) = row?;
-            let (of, group) = key.value();
-            if of != queue {
-                break;
-            }
-            let Ok(row) = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value()) else {
-                continue;
-            };
-            if let Some(head) = row.head.filter(|head| head.at == stands_at) {
-                return Ok(Some((group.into(), row, head)));
-            }
-        }
-        Ok(None)
     }
 }

@@ -46,11 +46,7 @@ impl Batch<'_> {
             }
         };
         match row.head {
-            Some(head) if paused => {
-                self.drop_head_entry(queue, head)?;
-                row.head = Some(Head { at: HeadAt::Held, ..head });
-                self.put_group(queue, group, row)?;
-            }
+            Some(head) if paused => self.pause_head(queue, group, row, head)?,
             Some(head) if head.at == HeadAt::Held => {
                 if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
                     let stands_for = HeadValue::encode(head.id.get(), head.seq, group);

@@ -291,7 +291,7 @@ pub(in crate::storage) fn damages(reader: &Reader) -> Result<Vec<Damage>, Fault>
                     // An index row that cannot be read is a damage of its own.
                     let place = place.map(|row| codec::decode::<Location>(TableName::Index, by.id.get(), &row));
                     match place {
-                        Some(Ok(Location { queue: of, place: Place::Dead { .. } })) => of != queue,
+                        Some(Ok(location)) => !location.is_dead_letter_of(queue),
                         Some(Err(_)) => false,
                         _ => true,
                     }

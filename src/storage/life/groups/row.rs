@@ -1,5 +1,7 @@
 //! The row of a group, which names its head, and what keeps its members from running. A row that cannot be read is made anew from the rows of its members.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -102,6 +104,27 @@ impl Batch<'_> {
             },
             None => Ok(GroupRow::default()),
         }
+    }
+
+    /// The first group of a queue whose row is as wanted. Looks at all of them. A row that cannot be read is made anew when it is
+    /// met.
+    pub(super) fn find_group(
+        &mut self,
+        queue: QueueId,
+        is_wanted: impl Fn(&GroupRow) -> bool,
+    ) -> Result<Option<(Arc<str>, GroupRow)>, Fault> {
+        for row in self.tables.groups()?.range((queue, "")..)? {
+            let (key, value) = row?;
+            let (of, group) = key.value();
+            if of != queue {
+                break;
+            }
+            let row = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value());
+            if let Some(row) = row.ok().filter(&is_wanted) {
+                return Ok(Some((group.into(), row)));
+            }
+        }
+        Ok(None)
     }
 
     pub(in crate::storage) fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
