@@ -43,6 +43,15 @@ async fn held(pond: &Millpond) -> Vec<JobId> {
     stored.iter().map(|job| job.id).collect()
 }
 
+/// The same in memory, with a worker whose job number 1 is dead in its first `deaths` runs. The log is of what runs from now on.
+async fn held_in_memory(deaths: usize) -> (Millpond, Log<u64>, Vec<JobId>) {
+    let (_clock, pond) = memory();
+    let log = worker(&pond, deaths);
+    let ids = held(&pond).await;
+    log.take();
+    (pond, log, ids)
+}
+
 #[tokio::test]
 async fn a_group_waits_for_its_dead_letter_and_says_so() {
     let (_clock, pond) = memory();
@@ -74,10 +83,7 @@ async fn a_group_waits_for_its_dead_letter_and_says_so() {
 
 #[tokio::test]
 async fn a_redriven_job_comes_back_at_its_old_place() {
-    let (_clock, pond) = memory();
-    let log = worker(&pond, 1);
-    let ids = held(&pond).await;
-    log.take();
+    let (pond, log, ids) = held_in_memory(1).await;
     let mut events = pond.events();
     pond.dead_letters().redrive(ids[0]).await.unwrap();
     drained(&pond).await;
@@ -89,10 +95,7 @@ async fn a_redriven_job_comes_back_at_its_old_place() {
 
 #[tokio::test]
 async fn a_redriven_job_that_is_dead_again_holds_its_group_again() {
-    let (_clock, pond) = memory();
-    let log = worker(&pond, 2);
-    let ids = held(&pond).await;
-    log.take();
+    let (pond, log, ids) = held_in_memory(2).await;
     let dead_letters = pond.dead_letters();
     dead_letters.redrive(ids[0]).await.unwrap();
     drained(&pond).await;
@@ -134,10 +137,7 @@ async fn a_group_goes_on_once_its_dead_letter_is_purged_deleted_moved_or_pruned(
 
 #[tokio::test]
 async fn a_held_group_can_be_resumed_without_its_dead_letter() {
-    let (_clock, pond) = memory();
-    let log = worker(&pond, 1);
-    let ids = held(&pond).await;
-    log.take();
+    let (pond, log, ids) = held_in_memory(1).await;
     let queue = pond.queue("q").unwrap();
     assert!(queue.resume_group("a").await.unwrap());
     drained(&pond).await;
@@ -155,10 +155,7 @@ async fn a_held_group_can_be_resumed_without_its_dead_letter() {
 
 #[tokio::test]
 async fn a_pause_and_a_hold_of_the_same_group_are_told_apart() {
-    let (_clock, pond) = memory();
-    let log = worker(&pond, 1);
-    let ids = held(&pond).await;
-    log.take();
+    let (pond, log, ids) = held_in_memory(1).await;
     let queue = pond.queue("q").unwrap();
     assert!(queue.pause_group("a").await.unwrap());
     assert_eq!(pond.explain(ids[1]).unwrap(), Explanation::GroupPaused);
@@ -175,10 +172,7 @@ async fn a_pause_and_a_hold_of_the_same_group_are_told_apart() {
 
 #[tokio::test]
 async fn the_end_of_a_pause_does_not_end_a_hold() {
-    let (_clock, pond) = memory();
-    let log = worker(&pond, 1);
-    let ids = held(&pond).await;
-    log.take();
+    let (pond, log, ids) = held_in_memory(1).await;
     let queue = pond.queue("q").unwrap();
     assert!(queue.pause_group("a").await.unwrap());
     assert!(queue.resume_group("a").await.unwrap());

@@ -104,8 +104,12 @@ impl Oracle {
     }
 }
 
-/// The numbers in the names that the simulation has made.
-fn group_key(queue: &str, group: &str) -> (usize, u8) {
-    let number = |name: &str| name[1..].parse::<usize>().expect("a name that the simulation made");
-    (number(queue), u8::try_from(number(group)).expect("there are few groups"))
+/// The number in a name that the simulation has made.
+pub(super) fn number_in(name: &str) -> usize {
+    name[1..].parse().expect("a name that the simulation made")
+}
+
+/// The numbers of a queue and of a group of it.
+pub(super) fn group_key(queue: &str, group: &str) -> (usize, u8) {
+    (number_in(queue), u8::try_from(number_in(group)).expect("there are few groups"))
 }

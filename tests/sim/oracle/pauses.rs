@@ -3,6 +3,7 @@
 
 use millpond::Error;
 
+use super::group_order::{group_key, number_in};
 use super::{Check, Oracle, Pausing};
 use crate::paths::took;
 
@@ -48,12 +49,12 @@ impl Oracle {
     }
 
     pub(super) fn paused(&mut self, queue: &str, group: Option<&str>, paused: bool) {
-        let queue: usize = queue[1..].parse().expect("a name that the simulation made");
+        let mono = self.mono;
         match group {
-            None => self.paused[queue].push((self.mono, paused)),
+            None => self.paused[number_in(queue)].push((mono, paused)),
             Some(group) => {
-                let key = (queue, group[1..].parse().expect("a name that the simulation made"));
-                self.paused_groups.entry(key).or_insert_with(|| vec![(0, false)]).push((self.mono, paused));
+                let history = self.paused_groups.entry(group_key(queue, group)).or_insert_with(|| vec![(0, false)]);
+                history.push((mono, paused));
             }
         }
     }
