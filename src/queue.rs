@@ -88,7 +88,15 @@ impl Queue {
         let (engine, queue) = (self.engine.clone(), self.name.clone());
         Commit::new(async move {
             settings.check()?;
-            engine.change(move |batch| control::set_settings(batch, &queue, &settings)).await
+            let name = queue.clone();
+            let mut is_to_fill = engine.change(move |batch| control::set_settings(batch, &name, &settings)).await?;
+            let mut after: Option<Arc<str>> = None;
+            while is_to_fill {
+                let name = queue.clone();
+                after = engine.change(move |batch| control::fill_groups(batch, &name, after.as_deref())).await?;
+                is_to_fill = after.is_some();
+            }
+            Ok(())
         })
     }
 

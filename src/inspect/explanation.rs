@@ -313,7 +313,7 @@ fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Explanation {
     Explanation::NoHandler { queue: queue_name, kind, handled: kinds, nearest }
 }
 
-/// The position of this job if it is its group's ready head; otherwise the reason why it is not.
+/// The position of this job if it is a ready head of its group; otherwise the reason why it is not.
 fn explain_member(
     engine: &Engine,
     reader: &Reader,
@@ -325,7 +325,7 @@ fn explain_member(
     let row = reader.group(found.queue, group)?;
     let own_due = found.record.due().filter(|due| !due.is_due(now));
     let not_due = own_due.map(|due| Explanation::NotDue { at: due.at, wait: due.wait(now) });
-    let Some(head) = row.head else {
+    let Some(head) = row.head(found.id).or(row.heads.first().copied()) else {
         return Ok(Err(not_due.unwrap_or(match row.held_by() {
             _ if row.is_paused() => Explanation::GroupPaused,
             Some(by) => Explanation::GroupHeld { by: by.id },

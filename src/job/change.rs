@@ -71,7 +71,7 @@ impl ReadyJob {
 /// What a commit has changed, as far as dispatch is concerned.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// A job may start: enqueued, promoted, or become its group's head.
+    /// A job may start: enqueued, promoted, or a head of its group now.
     Ready {
         queue: QueueId,
         job: Arc<ReadyJob>,

@@ -312,7 +312,8 @@ impl NewJob {
         self
     }
 
-    /// The jobs of a group run one at a time, in the order of their enqueues. A group is any text of 1 to 1,024 bytes.
+    /// The jobs of a group run one at a time, in the order of their enqueues, or
+    /// [several at a time](crate::QueueSettings::group_concurrency). A group is any text of 1 to 1,024 bytes.
     /// [`GroupPolicy`](crate::GroupPolicy) says what the group does while its first job waits.
     ///
     /// ```

@@ -20,7 +20,7 @@ use crate::error::Error;
 /// assert_eq!(settings.capacity.jobs, Some(100_000));
 /// assert_eq!(settings.retention.cancelled.count, 100);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[must_use]
 #[non_exhaustive]
 pub struct QueueSettings {
@@ -32,9 +32,26 @@ pub struct QueueSettings {
     pub groups: GroupPolicy,
     /// How long ended jobs are kept.
     pub retention: Retention,
+    /// How many jobs of a group can run at a time.
+    #[serde(default = "one_at_a_time")]
+    pub group_concurrency: u32,
+}
+
+fn one_at_a_time() -> u32 {
+    1
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        let (capacity, when_full, groups, retention) = Default::default();
+        Self { capacity, when_full, groups, retention, group_concurrency: one_at_a_time() }
+    }
 }
 
 impl QueueSettings {
+    /// The largest [`group_concurrency`](Self::group_concurrency).
+    pub const GROUP_CONCURRENCY_MAX: u32 = 100;
+
     /// How many jobs the queue can hold. 0 is refused. By default only the disk limits it.
     pub fn capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
@@ -53,6 +70,33 @@ impl QueueSettings {
         self
     }
 
+    /// How many jobs of each group can run at a time: 1 to [`GROUP_CONCURRENCY_MAX`](Self::GROUP_CONCURRENCY_MAX), which is
+    /// 100. Default: 1, so the jobs of a group run one after the other.
+    ///
+    /// With more than one, the first jobs of a group can run side by side: they start in the order of their enqueues, unless
+    /// their priorities differ, and end in any order. What [`groups`](Self::groups) says then holds for each of these places: with
+    /// [`GroupPolicy::Block`] a job that waits for a retry keeps its place, and with [`GroupPolicy::Skip`] the next job gets
+    /// it. With [`GroupPolicy::Hold`] no job gets a place while a dead letter holds the group; jobs that had one before still
+    /// run. [Group rates](crate::WorkerBuilder::group_rate_limit), pauses and circuit breakers apply to the group as a whole.
+    ///
+    /// A higher number takes effect at once. With a lower number, jobs that have a place keep it.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let imports = pond.queue("imports")?;
+    /// imports.configure(imports.settings().group_concurrency(2)).await?; // two at a time for each customer
+    ///
+    /// let row = |n: u32| NewJob::json("row", &n).group("customer-1");
+    /// let ids = imports.enqueue_many((1..=3).map(row)).await?;
+    /// assert!(matches!(pond.explain(ids[1])?, Explanation::NoHandler { .. })); // alone it would be `GroupBusy`
+    /// assert!(matches!(pond.explain(ids[2])?, Explanation::GroupBusy { ahead: 2, .. }));
+    /// # Ok(()) });
+    /// ```
+    pub fn group_concurrency(mut self, jobs: u32) -> Self {
+        self.group_concurrency = jobs;
+        self
+    }
+
     /// How long ended jobs are kept. Default: what [`Builder::retention`](crate::Builder::retention) says, and otherwise
     /// [`Retention::default`].
     pub fn retention(mut self, retention: Retention) -> Self {
@@ -63,6 +107,11 @@ impl QueueSettings {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.capacity.jobs == Some(0) || self.capacity.bytes == Some(0) {
             return Err(Error::config("capacity", "a capacity of 0 would refuse every job".into()));
+        }
+        let jobs = self.group_concurrency;
+        if !(1..=Self::GROUP_CONCURRENCY_MAX).contains(&jobs) {
+            let reason = format!("{jobs} jobs of a group at a time: it must be 1 to {}", Self::GROUP_CONCURRENCY_MAX);
+            return Err(Error::config("group_concurrency", reason));
         }
         Ok(())
     }

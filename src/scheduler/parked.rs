@@ -16,10 +16,11 @@ const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
 /// is, in jobs and in bytes; the heads with the longest waits are passed over, and read again later.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    heads: HashMap<Arc<str>, Head>,
-    groups: IdMap<Arc<str>>,
-    /// When the bucket of a group may be open, in order of time.
-    wakes: BTreeSet<(Duration, Arc<str>)>,
+    heads: IdMap<Head>,
+    /// The parked heads of each group that has any.
+    groups: HashMap<Arc<str>, Vec<JobId>>,
+    /// When the bucket of a head's group may be open, in order of time.
+    wakes: BTreeSet<(Duration, JobId)>,
     bytes: usize,
     /// When the heads that were passed over must be read again.
     read_again: Option<Duration>,
@@ -44,7 +45,7 @@ impl Parked {
     }
 
     pub fn holds(&self, id: JobId) -> bool {
-        self.groups.contains_key(&id)
+        self.heads.contains_key(&id)
     }
 
     /// Parks a head until its bucket may be open, or until its reservation is durable or the probe of its group has ended.
@@ -54,10 +55,10 @@ impl Parked {
     /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered, or for probes.
     pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
         while self.is_full(&job) {
-            let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).cloned();
+            let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).copied();
             match (last, until) {
-                (Some((at, group)), _) => {
-                    self.remove_group(&group);
+                (Some((at, id)), _) => {
+                    self.remove(id);
                     self.pass_over(at, now);
                 }
                 (None, Some(until)) => {
@@ -68,14 +69,13 @@ impl Parked {
             }
         }
         let group = job.group().expect("only heads are parked").clone();
-        // A head that was parked before is not the head of its group any more.
-        self.remove_group(&group);
+        self.remove(job.id);
         if let Some(until) = until {
-            self.wakes.insert((until, group.clone()));
+            self.wakes.insert((until, job.id));
         }
         self.bytes += job.bytes as usize;
-        self.groups.insert(job.id, group.clone());
-        self.heads.insert(group, Head { job, until });
+        self.groups.entry(group).or_default().push(job.id);
+        self.heads.insert(job.id, Head { job, until });
         Ok(())
     }
 
@@ -91,42 +91,46 @@ impl Parked {
         self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
     }
 
-    fn remove_group(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
-        let Head { job, until } = self.heads.remove(group)?;
+    /// Removes and returns a head.
+    pub fn remove(&mut self, id: JobId) -> Option<Arc<ReadyJob>> {
+        let Head { job, until } = self.heads.remove(&id)?;
         if let Some(until) = until {
-            self.wakes.remove(&(until, group.clone()));
+            self.wakes.remove(&(until, id));
         }
-        self.groups.remove(&job.id);
+        if let Some(group) = job.group()
+            && let Some(heads) = self.groups.get_mut(group)
+        {
+            heads.retain(|head| *head != id);
+            if heads.is_empty() {
+                self.groups.remove(group);
+            }
+        }
         self.bytes -= job.bytes as usize;
         Some(job)
     }
 
-    pub fn remove(&mut self, id: JobId) {
-        if let Some(group) = self.groups.get(&id).cloned() {
-            self.remove_group(&group);
-        }
+    /// A reservation of the group was answered: removes and returns the heads that waited for it.
+    pub fn answered(&mut self, group: &Arc<str>) -> Vec<Arc<ReadyJob>> {
+        let Some(heads) = self.groups.get(group) else { return Vec::new() };
+        let waits_for_it = |id: &JobId| self.heads.get(id).is_some_and(|head| head.until.is_none());
+        let heads: Vec<JobId> = heads.iter().copied().filter(waits_for_it).collect();
+        heads.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// A reservation of the group was answered: removes and returns the head that waited for it.
-    pub fn answered(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
-        let waits_for_it = self.heads.get(group).is_some_and(|head| head.until.is_none());
-        if waits_for_it { self.remove_group(group) } else { None }
-    }
-
-    /// The bucket of the group may be open earlier than was known: removes and returns its head.
-    pub fn opened(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
-        let head = self.remove_group(group);
-        if head.is_none() && self.read_again.is_some() {
-            // The head of the group may be one that was passed over.
+    /// The bucket of the group may be open earlier than was known: removes and returns its heads.
+    pub fn opened(&mut self, group: &Arc<str>) -> Vec<Arc<ReadyJob>> {
+        let heads = self.groups.get(group).cloned().unwrap_or_default();
+        if heads.is_empty() && self.read_again.is_some() {
+            // A head of the group may be one that was passed over.
             self.read_again = Some(Duration::ZERO);
         }
-        head
+        heads.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Removes and returns the next head whose bucket may be open.
     pub fn woken(&mut self, now: Duration) -> Option<Arc<ReadyJob>> {
-        let (_, group) = self.wakes.first().filter(|(at, _)| *at <= now).cloned()?;
-        self.remove_group(&group)
+        let (_, id) = self.wakes.first().filter(|(at, _)| *at <= now).copied()?;
+        self.remove(id)
     }
 
     /// Whether the table must be read again now.

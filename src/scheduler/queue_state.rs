@@ -678,14 +678,14 @@ impl QueueState {
 
     /// A reservation of this group was answered.
     pub fn reservation_answered(&mut self, group: &Arc<str>) {
-        if let Some(job) = self.parked.answered(group) {
+        for job in self.parked.answered(group) {
             self.heads.put_back(job);
         }
     }
 
     /// The bucket of this group may be open earlier than was known.
     pub fn group_opened(&mut self, group: &Arc<str>) {
-        if let Some(job) = self.parked.opened(group) {
+        for job in self.parked.opened(group) {
             self.heads.put_back(job);
         }
     }

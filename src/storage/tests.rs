@@ -18,9 +18,9 @@ use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
 use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::Counters;
-use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec::{decode_record, encode, encode_record};
 use crate::storage::rows::place::{Location, Member, Place};
+use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tally::Tally;
@@ -245,11 +245,11 @@ fn rows() -> String {
         ("held", HeadAt::Held),
     ];
     for (name, at) in heads {
-        let head = Some(Head { id: JobId::new(10), seq: 12, at });
+        let heads = vec![Head { id: JobId::new(10), seq: 12, at }];
         let stop = if at == HeadAt::Held { Stop::Paused } else { Stop::Nothing };
-        rows.row(&format!("groups.{name}"), &GroupRow { head, stop });
+        rows.row(&format!("groups.{name}"), &GroupRow { heads, stop });
     }
-    rows.row("groups.empty", &GroupRow { head: None, stop: Stop::Paused });
+    rows.row("groups.empty", &GroupRow { heads: Vec::new(), stop: Stop::Paused });
     let mark = StartMark {
         queue: 3,
         priority: 5,
@@ -279,9 +279,14 @@ fn rows() -> String {
     rows.row("overrides.paused_kinds", &Steered { paused_kinds: [3, 4].into(), ..Steered::default() });
     rows.add("record.back", &encode_record(&back()));
     let by = HeldBy { id: JobId::new(9), seq: 9 };
-    rows.row("groups.held_by_dead", &GroupRow { head: None, stop: Stop::Held(by) });
-    rows.row("groups.paused_and_held", &GroupRow { head: None, stop: Stop::PausedAndHeld(by) });
+    rows.row("groups.held_by_dead", &GroupRow { heads: Vec::new(), stop: Stop::Held(by) });
+    rows.row("groups.paused_and_held", &GroupRow { heads: Vec::new(), stop: Stop::PausedAndHeld(by) });
     rows.row("circuits", &CircuitRow { until: Timestamp::from_millis(9_000) });
+    let first = Head { id: JobId::new(10), seq: 12, at: HeadAt::Ready { priority: 5, position: 11 } };
+    let second = Head { id: JobId::new(11), seq: 13, at: HeadAt::Held };
+    rows.row("groups.two_heads", &GroupRow { heads: vec![first, second], stop: Stop::Nothing });
+    let settings = QueueSettings::default().group_concurrency(3);
+    rows.row("queues.group_concurrency", &QueueRow { settings, ..QueueRow::new("queue".into()) });
 
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);

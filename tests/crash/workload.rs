@@ -271,8 +271,9 @@ impl Workload {
             QueueSettings::default().retention(keep.cancelled(Keep::NOTHING)),
             QueueSettings::default()
                 .groups(GroupPolicy::Skip)
+                .group_concurrency(2)
                 .retention(keep.completed(Keep::new(HOUR, 5)).dead(Keep::new(HOUR, 5))),
-            QueueSettings::default().groups(GroupPolicy::Hold),
+            QueueSettings::default().groups(GroupPolicy::Hold).group_concurrency(3),
             QueueSettings::default().capacity(Capacity::jobs(6)).when_full(match self.disk_fails {
                 true => WhenFull::Refuse,
                 false => WhenFull::Wait,

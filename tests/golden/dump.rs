@@ -144,6 +144,11 @@ fn queue(queue: &Queue) -> Value {
             "cancelled_total": counts.cancelled_total,
         },
     });
+    if queue.settings().group_concurrency == 1
+        && let Some(settings) = described["settings"].as_object_mut()
+    {
+        settings.remove("group_concurrency");
+    }
     if !queue.overrides().is_empty() {
         described["overrides"] = json!(queue.overrides());
     }

@@ -376,9 +376,12 @@ const LIMITS: &str = "limits";
 /// Groups that a dead letter holds.
 const HOLDING: &str = "holding_groups";
 
+/// Groups of which two jobs can run at a time.
+const SIDE_BY_SIDE: &str = "group_concurrency";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING];
+    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING, SIDE_BY_SIDE];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
 
@@ -399,6 +402,7 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         REPORTS => reports(pond, clock).await,
         LIMITS => limits(pond).await,
         HOLDING => holding_groups(pond).await,
+        SIDE_BY_SIDE => group_concurrency(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -495,6 +499,18 @@ async fn holding_groups(pond: &Millpond) {
 }
 
 /// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.
+async fn group_concurrency(pond: &Millpond) {
+    let queue = pond.queue("q").unwrap();
+    queue.configure(QueueSettings::default().group_concurrency(2)).await.unwrap();
+    let members =
+        |group, texts: &[&'static str]| -> Vec<NewJob> { texts.iter().map(|text| raw(text).group(group)).collect() };
+    pond.enqueue_many("q", members("a", &["fail", "second", "fail", "fourth"])).await.unwrap();
+    run(pond, "q").await;
+    queue.pause_group("b").await.unwrap();
+    pond.enqueue_many("q", members("b", &["first", "second", "third"])).await.unwrap();
+    pond.enqueue_many("q", members("c", &["first", "second", "third"])).await.unwrap();
+}
+
 async fn cancelling(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     let ids = pond.enqueue_many("q", (0..4).map(work)).await.unwrap();
     let (_worker, mut keeper) = gated(&pond, "q", 3);

@@ -36,6 +36,7 @@ mod file_kinds;
 mod filtered_events;
 mod finished;
 mod floors;
+mod group_concurrency;
 mod group_hold;
 mod group_list;
 mod groups;

@@ -167,6 +167,9 @@ impl Run {
                     self.model.start_worker(*queue, *slots);
                     self.engine.set_concurrency(*queue, *slots);
                 }
+                let (handle, jobs) = (self.engine.queue(*queue), 1 + slots / 2);
+                handle.configure(handle.settings().group_concurrency(jobs as u32)).await.map_err(text)?;
+                self.model.set_group_concurrency(*queue, jobs);
             }
             Op::SetMaxRunning(jobs) => {
                 self.model.set_max_running(*jobs);

@@ -92,6 +92,7 @@ pub enum Op {
     Delete(usize),
     /// Moves a job to a queue.
     MoveTo(usize, usize),
+    /// Of the queue's worker, and half of it of the queue's groups.
     SetConcurrency(usize, usize),
     SetMaxRunning(usize),
     Advance(u64),

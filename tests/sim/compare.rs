@@ -380,7 +380,8 @@ impl Oracle {
                 let same = |info: &&&JobInfo| info.queue == crate::plan::queue_name(spec.queue) && info.state == state;
                 found.values().filter(same).any(|other| other.group == info.group && other.id > info.id)
             };
-            if plan.group_policy != GroupPolicy::Skip && info.state == State::Retrying && others(State::Pending) {
+            let blocks = plan.group_policy != GroupPolicy::Skip && plan.group_concurrency == 1;
+            if blocks && info.state == State::Retrying && others(State::Pending) {
                 took("a group's head in back-off blocked it");
             }
             let paused = self.paused_groups.get(&(spec.queue, group)).and_then(|history| history.last());

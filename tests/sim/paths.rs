@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 106 + 12] = [
+static PATHS: [Path; 107 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -95,6 +95,7 @@ static PATHS: [Path; 106 + 12] = [
     seen("a group's head in back-off blocked it"),
     seen("a parked member was passed by"),
     seen("a paused group held its head"),
+    seen("jobs of a group ran at the same time"),
     seen("a redriven member started again"),
     seen("a circuit opened"),
     seen("a circuit opened again because its probe failed"),

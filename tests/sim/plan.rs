@@ -118,6 +118,8 @@ pub struct QueuePlan {
     pub capacity: Option<u64>,
     pub waits: bool,
     pub group_policy: GroupPolicy,
+    /// How many jobs of a group can run at a time.
+    pub group_concurrency: u32,
     pub keeps: Keeps,
     pub concurrency: usize,
     /// With its burst.
@@ -148,6 +150,7 @@ impl QueuePlan {
             capacity,
             waits: rng.bool(),
             group_policy: random_policy(rng),
+            group_concurrency: 1,
             keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
             concurrency: rng.usize(1..5),
             rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
@@ -173,6 +176,7 @@ impl QueuePlan {
         QueueSettings::default()
             .retention(retention)
             .groups(self.group_policy)
+            .group_concurrency(self.group_concurrency)
             .when_full(if self.waits { WhenFull::Wait } else { WhenFull::Refuse })
             .capacity(capacity)
     }
@@ -302,6 +306,7 @@ pub struct Plan {
 impl Plan {
     pub fn new(seed: u64, rng: &mut Rng) -> Self {
         let mut plan = Self::of_closures(rng);
+        plan.add_group_concurrency(seed);
         plan.plugins = PluginPlan::random(seed, &plan);
         plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
         plan.coded = Rng::with_seed(seed ^ 0x0063_6F64_6563).u8(..4) == 0;
@@ -310,6 +315,14 @@ impl Plan {
         plan.limits = LimitPlan::random(seed, &plan);
         plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
         plan
+    }
+
+    /// Uses a generator of its own, so that a seed's world is otherwise the same.
+    fn add_group_concurrency(&mut self, seed: u64) {
+        let rng = &mut Rng::with_seed(seed ^ 0x6772_6F75_7073);
+        for queue in &mut self.queues {
+            queue.group_concurrency = one_of(rng, &[1, 1, 1, 2, 3]);
+        }
     }
 
     fn of_closures(rng: &mut Rng) -> Self {

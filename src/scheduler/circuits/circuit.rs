@@ -71,9 +71,10 @@ impl Circuit {
         self.held.is_some()
     }
 
-    /// Whether it is like a new one.
+    /// Whether it is like a new one. One that was open is not: runs that began before do not count, and some of them may not have
+    /// ended.
     pub fn is_as_new(&self) -> bool {
-        self.held.is_none() && self.window.failures() == 0
+        self.held.is_none() && self.window.failures() == 0 && self.ignored == 0
     }
 
     /// Why no job starts, if none does.

@@ -175,7 +175,6 @@ impl Circuits {
         of_group.end = self.ends;
         let effect = of_group.circuit.ended(run, verdict, &breaker, serial, now);
         if of_group.circuit.is_as_new() {
-            // At most one job of a group runs at a time, so no run that does not count can end later.
             self.groups.remove(group);
         } else if !of_group.circuit.is_held() {
             self.closed.insert(self.ends, group.clone());
@@ -221,9 +220,16 @@ impl Circuits {
             }
             (None, None) => self.own = None,
             (Some(group), _) => {
-                if let Some(of_group) = self.groups.remove(group) {
-                    self.closed.remove(&of_group.end);
+                let Some(of_group) = self.groups.get_mut(group) else { return };
+                self.closed.remove(&of_group.end);
+                if self.group_breaker.is_none() {
+                    self.groups.remove(group);
+                    return;
                 }
+                of_group.circuit.close(serial);
+                self.ends += 1;
+                of_group.end = self.ends;
+                self.closed.insert(self.ends, group.clone());
             }
         }
     }

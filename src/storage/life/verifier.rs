@@ -11,10 +11,10 @@ use super::id_set::IdSet;
 use crate::error::Error;
 use crate::job::{JobId, KindId, QueueId};
 use crate::storage::rows::batch::{COUNTERS, Counters};
-use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
+use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{

@@ -127,4 +127,17 @@ impl Batch<'_> {
         self.put_unreadable_aside()?;
         Ok(changed)
     }
+
+    /// Lets as many jobs run as the settings of the queue say, in at most `groups_max` of the groups behind `after`. Returns the
+    /// last of them, if others may follow.
+    pub fn fill_groups(
+        &mut self,
+        queue: QueueId,
+        after: Option<&str>,
+        groups_max: usize,
+    ) -> Result<Option<Arc<str>>, Fault> {
+        let last = self.fill_some(queue, after, groups_max)?;
+        self.put_unreadable_aside()?;
+        Ok(last)
+    }
 }

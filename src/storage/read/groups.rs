@@ -83,7 +83,7 @@ impl Reader {
                 break;
             }
         }
-        let next = row.head.map(|head| head.id).or(first);
+        let next = row.heads.first().map(|head| head.id).or(first);
         let held_by = row.held_by().map(|by| by.id);
         Ok(ListedGroup { name, paused: row.is_paused(), held_by, jobs, next, oldest })
     }

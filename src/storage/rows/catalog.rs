@@ -6,11 +6,10 @@ use std::sync::{Arc, OnceLock};
 // Not the ones of `crate::sync`: only the writer changes them, under the lock.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::Error;
-use crate::job::{KindId, QueueId, QueueSettings, Retention, Steered, check_name};
+use crate::job::{KindId, QueueId, Retention, check_name};
 use crate::storage::rows::former_queues::{FormerQueue, FormerQueues};
+use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::ready::Recent;
 use crate::storage::rows::tally::Tally;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -21,24 +20,6 @@ pub(crate) const NAMES_MAX: usize = 65_536;
 /// Why a queue with a worker is not removed or renamed.
 pub(in crate::storage) const IN_USE: &str =
     "a worker serves it, or an attempt of a worker that was stopped has not ended: stop the worker and wait for that";
-
-/// A queue as the file keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct QueueRow {
-    pub name: Arc<str>,
-    pub paused: bool,
-    pub settings: QueueSettings,
-    pub tally: Tally,
-    /// What an operator has set, if anything. It is in a table of its own.
-    #[serde(skip)]
-    pub steered: Option<Arc<Steered>>,
-}
-
-impl QueueRow {
-    pub(in crate::storage) fn new(name: Arc<str>) -> Self {
-        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default(), steered: None }
-    }
-}
 
 /// Maps names to numbers, and has each queue's row as of the last commit.
 ///

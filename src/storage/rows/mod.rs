@@ -14,6 +14,7 @@ pub(super) mod keys;
 pub(super) mod migrations;
 pub(super) mod place;
 pub(super) mod prepared;
+pub(super) mod queue_row;
 pub(super) mod reader;
 pub(super) mod ready;
 mod runs;

@@ -7,10 +7,24 @@ use crate::events::Event;
 use crate::job::{BucketKey, Change, JobId, Order, Overrides, QueueId, QueueSettings};
 use crate::storage::Batch;
 
-pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
+/// How many groups one commit gives further heads.
+const GROUPS_PER_COMMIT: usize = 1_000;
+
+/// Sets the settings of a queue. Returns whether more jobs of a group may run at a time than before: then the groups that are there
+/// must be [filled](fill_groups).
+pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<bool, Error> {
     let queue = batch.queue_named(queue)?;
-    batch.queue_mut(queue).settings = settings.clone();
-    Ok(())
+    let before = std::mem::replace(&mut batch.queue_mut(queue).settings, settings.clone());
+    Ok(before.group_concurrency < settings.group_concurrency)
+}
+
+/// Lets as many jobs of each group run as the settings of the queue say, in some of the groups behind `after`. Returns the group
+/// behind which the next call goes on.
+pub(crate) fn fill_groups(batch: &mut Batch<'_>, queue: &str, after: Option<&str>) -> Result<Option<Arc<str>>, Error> {
+    match batch.find_queue(queue) {
+        Some(queue) => Ok(batch.fill_groups(queue, after, GROUPS_PER_COMMIT)?),
+        None => Ok(None),
+    }
 }
 
 /// The queue to pause or resume. `None` if it is to be resumed and nothing of it is stored: then it is not paused.

@@ -31,7 +31,7 @@ impl Model {
         self.no_longer_suspected(id);
         if was_head {
             let key = self.key(id).expect("it was a head");
-            self.advance_group(key);
+            self.leave_heads(key, id);
         }
     }
 
@@ -151,7 +151,7 @@ impl Model {
         let Some(key) = self.key(id) else { return };
         if self.queues[key.0].skips {
             self.job(id).parked = true;
-            self.advance_group(key);
+            self.leave_heads(key, id);
         } else {
             self.set_head(key, id);
             self.job(id).fresh = true;

@@ -1,7 +1,7 @@
-//! Rule 1: a job without a group is ready when it is pending; of a group only the head can be ready. When a group has no
-//! head, the first job in its order becomes the head. It stays the head until it ends (or is parked, where a queue's
-//! groups skip), and is ready when it is due and its group is not paused. Where a queue's groups hold, a group gets no head
-//! while a dead letter of it is there, to whose place a redrive brings it back.
+//! Rule 1: a job without a group is ready when it is pending; of a group only the heads can be ready. While a group has fewer
+//! heads than its queue allows, the first other job in its order becomes one. It stays a head until it ends (or is parked, where a
+//! queue's groups skip), and is ready when it is due and its group is not paused. Where a queue's groups hold, no job becomes a head
+//! while a dead letter of the group is there, to whose place a redrive brings it back.
 
 use std::collections::BTreeSet;
 
@@ -23,15 +23,18 @@ impl Model {
         let Some(key) = self.key(id) else { return };
         if self.queues[key.0].skips && self.waits(id) {
             self.job(id).parked = true;
-        } else if self.can_get_a_head(key) {
-            self.set_head(key, id);
+        } else {
+            let fresh = self.jobs[&id].fresh;
+            self.fill(key);
+            self.job(id).fresh = fresh;
         }
     }
 
-    /// The group has no head, and no dead letter holds it.
-    pub(super) fn can_get_a_head(&mut self, key: (usize, usize)) -> bool {
+    /// The group has fewer heads than it may have, and no dead letter holds it.
+    fn can_get_a_head(&mut self, key: (usize, usize)) -> bool {
+        let heads_max = self.queues[key.0].group_concurrency;
         let group = self.group(key);
-        group.head.is_none() && group.held_by.is_none()
+        group.heads.len() < heads_max && group.held_by.is_none()
     }
 
     /// A group that a dead letter holds.
@@ -58,16 +61,20 @@ impl Model {
     /// The dead letter leaves its group for good.
     pub(super) fn release_for_good(&mut self, id: u64) {
         if self.release(id).is_some()
-            && let Some(key) = self.key(id).filter(|key| self.groups[key].head.is_none())
+            && let Some(key) = self.key(id)
         {
-            self.advance_group(key);
+            self.fill(key);
         }
     }
 
     pub(super) fn set_head(&mut self, key: (usize, usize), id: u64) {
         let waits = self.waits(id);
+        let mut heads = std::mem::take(&mut self.group(key).heads);
+        heads.retain(|head| *head != id);
+        heads.push(id);
+        heads.sort_by_key(|head| self.jobs[head].seq);
         let group = self.group(key);
-        group.head = Some(id);
+        group.heads = heads;
         let ready = !group.paused && !waits;
         let ticket = ready.then(|| {
             self.shared_ticket.unwrap_or_else(|| {
@@ -82,21 +89,38 @@ impl Model {
         }
     }
 
-    pub(super) fn advance_group(&mut self, key: (usize, usize)) {
-        let in_order = |job: &&u64| {
-            let job = &self.jobs[job];
-            job.group == Some(key.1) && job.queue == key.0 && !job.parked && !job.state.is_final()
-        };
-        let first = self.jobs.keys().filter(in_order).min_by_key(|id| self.jobs[id].seq).copied();
-        self.group(key).head = None;
-        if let Some(first) = first.filter(|_| self.groups[&key].held_by.is_none()) {
+    /// Jobs become heads, in their order, until the group has as many as it may have.
+    pub(super) fn fill(&mut self, key: (usize, usize)) {
+        while self.can_get_a_head(key) {
+            let in_order = |id: &&u64| {
+                let job = &self.jobs[id];
+                let is_member = job.group == Some(key.1) && job.queue == key.0 && !job.parked && !job.state.is_final();
+                is_member && !self.groups[&key].heads.contains(id)
+            };
+            let Some(first) = self.jobs.keys().filter(in_order).min_by_key(|id| self.jobs[id].seq).copied() else {
+                break;
+            };
             self.set_head(key, first);
             self.job(first).fresh = true;
         }
     }
 
+    /// A job is no head any more. The next ones of its group become heads.
+    pub(super) fn leave_heads(&mut self, key: (usize, usize), id: u64) {
+        self.group(key).heads.retain(|head| *head != id);
+        self.fill(key);
+    }
+
+    /// Sets how many jobs of each group of the queue can run at a time.
+    pub fn set_group_concurrency(&mut self, queue: usize, jobs: usize) {
+        self.queues[queue].group_concurrency = jobs;
+        for group in 0..crate::ops::GROUPS {
+            self.fill((queue, group));
+        }
+    }
+
     pub(super) fn is_head(&self, id: u64) -> bool {
-        self.key(id).and_then(|key| self.groups.get(&key)).is_some_and(|group| group.head == Some(id))
+        self.key(id).and_then(|key| self.groups.get(&key)).is_some_and(|group| group.heads.contains(&id))
     }
 
     pub(super) fn promote(&mut self) {
@@ -117,9 +141,7 @@ impl Model {
             if self.jobs[&id].parked {
                 let job = self.job(id);
                 (job.parked, job.state) = (false, State::Pending);
-                if self.can_get_a_head(key) {
-                    self.set_head(key, id);
-                }
+                self.join(id);
             } else if self.is_head(id) && !self.group(key).paused {
                 self.set_head(key, id);
             }
@@ -132,16 +154,14 @@ impl Model {
             if pause || group.held_by.take().is_none() {
                 return false;
             }
-            if group.head.is_none() {
-                self.advance_group(key);
-            }
+            self.fill(key);
             return true;
         }
-        if let Some(head) = self.group(key).head
-            && self.jobs[&head].running.is_none()
-        {
-            self.suspects.remove(&head);
-            self.set_head(key, head);
+        for head in self.group(key).heads.clone() {
+            if self.jobs[&head].running.is_none() {
+                self.suspects.remove(&head);
+                self.set_head(key, head);
+            }
         }
         true
     }

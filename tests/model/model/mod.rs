@@ -4,7 +4,7 @@
 //!
 //! | rule | file |
 //! |---|---|
-//! | 1. Of a group only the head can be ready. | `groups` |
+//! | 1. Of a group only the heads can be ready. | `groups` |
 //! | 2. The more urgent priority starts first, and at equal priority the earlier job. | `order` |
 //! | 3. Nothing starts without a free slot, a worker and an open rate, or while it is paused. | `slots` |
 //! | 4. A ready job that no rule stops must start. | `work_conserving` |
@@ -126,7 +126,8 @@ struct Run {
 #[derive(Clone, Debug, Default)]
 struct Group {
     paused: bool,
-    head: Option<u64>,
+    /// In the order of the group.
+    heads: Vec<u64>,
     /// The dead letter that holds the group, and its place in it.
     held_by: Option<(u64, u64)>,
 }
@@ -137,6 +138,8 @@ struct Queue {
     holds: bool,
     paused: bool,
     slots: Option<usize>,
+    /// How many jobs of a group can run at a time.
+    group_concurrency: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +201,9 @@ impl Model {
         let mut queues: [Queue; QUEUES] = Default::default();
         queues[0].holds = true;
         queues[1].skips = true;
+        for queue in &mut queues {
+            queue.group_concurrency = 1;
+        }
         Self {
             now: Now { wall, engine: wall, age: 0, counted: wall, mono: 0 },
             jobs: BTreeMap::new(),

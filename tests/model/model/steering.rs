@@ -49,10 +49,15 @@ impl Model {
         let skips = self.queues[key.0].skips;
         self.job(id).parked = skips && waits;
         match (self.is_head(id), skips && waits) {
-            (true, true) => self.advance_group(key),
-            (true, false) => self.set_head(key, id),
-            (false, false) if self.can_get_a_head(key) => self.set_head(key, id),
-            (false, _) => {}
+            (true, true) => self.leave_heads(key, id),
+            (true, false) => {
+                // It asks for its place again, which no job gets while a dead letter holds the group.
+                let fresh = self.jobs[&id].fresh;
+                self.leave_heads(key, id);
+                self.job(id).fresh = fresh;
+            }
+            (false, false) => self.fill(key),
+            (false, true) => {}
         }
     }
 
@@ -111,7 +116,7 @@ impl Model {
         self.keys.retain(|(of, _), _| *of != queue);
         self.groups.retain(|(of, _), _| *of != queue);
         self.holds.retain(|(of, _), _| *of != queue);
-        self.queues[queue].paused = false;
+        (self.queues[queue].paused, self.queues[queue].group_concurrency) = (false, 1);
         self.totals[queue] = Totals::default();
     }
 
@@ -123,7 +128,7 @@ impl Model {
         let head_of = self.is_head(id).then(|| self.key(id)).flatten();
         self.jobs.remove(&id);
         if let Some(key) = head_of {
-            self.advance_group(key);
+            self.leave_heads(key, id);
         }
     }
 
@@ -143,7 +148,7 @@ impl Model {
         let job = self.job(id);
         (job.queue, job.seq, job.ticket, job.parked) = (queue, seq, None, false);
         if let Some(key) = head_of {
-            self.advance_group(key);
+            self.leave_heads(key, id);
         }
         if waits {
             self.regain_key(id);

@@ -1,5 +1,5 @@
 //! I9: group order. Where a queue's groups block, a job starts only when all members before it have ended; where they skip,
-//! when all members before it that are due have ended. Where they hold, none starts while a dead letter holds the group, and
+//! when all members before it that are due have ended. Where several members can run at a time, all but so many must have ended. Where they hold, none starts while a dead letter holds the group, and
 //! the dead letter comes back to its place.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use super::{Check, Job, Oracle};
 use crate::paths::took;
 
 impl Oracle {
-    /// In a group that blocks, every job before this one has ended.
+    /// In a group that blocks, every job before this one has ended, or as many as must have.
     pub(super) fn in_group_order(&self, n: u64) -> Check {
         let job = &self.jobs[&n];
         let (queue, group) = (job.spec.queue, job.spec.group);
@@ -34,11 +34,12 @@ impl Oracle {
                     && !other.put_off
                     && !other.redriven)
         };
-        let mut ahead = self.jobs.values().filter(before);
+        let ahead = self.jobs.values().filter(before);
         if skips && ahead.clone().next().is_some() {
             took("a parked member was passed by");
         }
-        match ahead.find(is_due) {
+        let must_have_ended = self.plan.queues[queue].group_concurrency as usize - 1;
+        match ahead.filter(is_due).nth(must_have_ended) {
             Some(other) => Err(format!("I9: {job:?} starts before {other:?}, which comes before it in the group")),
             None => Ok(()),
         }
@@ -66,11 +67,10 @@ impl Oracle {
             let here = |job: &&Job| {
                 (job.spec.queue, job.spec.group) == (queue, Some(group)) && job.since.is_some() && job.ended.is_none()
             };
-            let line: Vec<&Job> = self.jobs.values().filter(here).collect();
-            if line.iter().all(|job| job.place != u64::MAX && !job.steered)
-                && let Some(head) = line.iter().min_by_key(|job| job.place)
-            {
-                heads.insert(head.spec.n);
+            let mut line: Vec<&Job> = self.jobs.values().filter(here).collect();
+            if line.iter().all(|job| job.place != u64::MAX && !job.steered) {
+                line.sort_by_key(|job| job.place);
+                heads.extend(line.iter().take(plan.group_concurrency as usize).map(|head| head.spec.n));
             }
         }
         heads

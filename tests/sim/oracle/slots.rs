@@ -30,7 +30,8 @@ impl Oracle {
         {
             return say("I9", "its group is paused");
         }
-        if let Some(group) = group
+        // Where several jobs of a group can run at a time, those that had a place before the hold still run.
+        if let Some(group) = group.filter(|_| self.plan.queues[queue].group_concurrency == 1)
             && let Some(history) = self.held_groups.get(&(queue, group))
             && ever(history, taken).all(|held| held)
         {

@@ -107,10 +107,15 @@ impl Oracle {
             return say("I15", "its worker does not handle its kind");
         }
         let rivals = self.jobs.values().filter(|other| other.running.is_some());
-        if group.is_some()
-            && let Some(other) = rivals.clone().find(|other| (other.spec.queue, other.spec.group) == (queue, group))
-        {
-            return say("I9", &format!("another job of its group runs: {other:?}"));
+        if group.is_some() {
+            let of_group = |other: &&Job| (other.spec.queue, other.spec.group) == (queue, group);
+            let beside: Vec<&Job> = rivals.clone().filter(of_group).collect();
+            if beside.len() >= self.plan.queues[queue].group_concurrency as usize {
+                return say("I9", &format!("as many jobs of its group run as may run at a time: {beside:?}"));
+            }
+            if !beside.is_empty() {
+                took("jobs of a group ran at the same time");
+            }
         }
         self.in_group_order(n)?;
         if let Some(taken) = taken {

@@ -1,5 +1,5 @@
-//! A dead letter holds its group, in a queue with [`GroupPolicy::Hold`]: no member becomes the head until the dead letter has
-//! left its place. A job that was the head already stays the head.
+//! A dead letter holds its group, in a queue with [`GroupPolicy::Hold`]: no member becomes a head until the dead letter has
+//! left its place. A job that was a head already stays one.
 
 use std::sync::Arc;
 
@@ -34,14 +34,14 @@ impl Batch<'_> {
         let row = self.group(queue, group)?;
         // If several members die, the first of them holds the group.
         let (Some(member), None) = (member, row.held_by()) else { return Ok(()) };
-        self.put_group(queue, group, row.held(HeldBy { id, seq: member.seq }))?;
+        self.put_group(queue, group, &row.held(HeldBy { id, seq: member.seq }))?;
         let (name, group) = (self.catalog().queue_name(queue), group.clone());
         tracing::warn!(queue = %name, group = &*told(&group), job = %id, "a dead letter holds its group");
         self.event(|| Event::GroupHeld { queue: name, group, id });
         Ok(())
     }
 
-    /// A dead letter has left its place: its group is held no longer. Its next member becomes the head, unless the dead letter
+    /// A dead letter has left its place: its group is held no longer. Its next member becomes a head, unless the dead letter
     /// comes back as a member. Without a record, the group is searched for.
     pub(in crate::storage::life) fn release_group(
         &mut self,
@@ -63,9 +63,8 @@ impl Batch<'_> {
         }
         let row = row.released();
         match transition {
-            Transition::Redrive => self.put_group(queue, group, row)?,
-            _ if row.head.is_some() => self.put_group(queue, group, row)?,
-            _ => self.advance(queue, group, row)?,
+            Transition::Redrive => self.put_group(queue, group, &row)?,
+            _ => self.fill(queue, group, row)?,
         }
         self.tell_released(queue, group, id);
         Ok(())
@@ -91,11 +90,9 @@ impl Batch<'_> {
         self.touch();
         let row = self.group(queue, group)?;
         let Some(by) = row.held_by() else { return Ok(()) };
-        let row = row.released().paused();
-        match row.head {
-            Some(head) => self.pause_head(queue, group, row, head)?,
-            None => self.advance(queue, group, row)?,
-        }
+        let mut row = row.released().paused();
+        self.pause_heads(queue, &mut row)?;
+        self.fill(queue, group, row)?;
         self.tell_released(queue, group, by.id);
         let (queue, group) = (self.catalog().queue_name(queue), Some(group.clone()));
         self.event(|| Event::Paused { queue, group });

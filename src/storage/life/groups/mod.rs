@@ -1,15 +1,17 @@
-//! Home: groups. One job of each runs at a time, in the order of enqueueing.
+//! Home: groups. The jobs of each start in the order of enqueueing, and run one at a time, or as many at a time as the settings of the
+//! queue say.
 //!
-//! The members of a group are in `members`, ordered by id. At most one of them is the *head*, the member that can run.
-//! The head has a row in `heads` if it is ready, a pointer in `delayed` if it is due later, and neither while the group
-//! is paused. While a dead letter holds the group, no member becomes the head ([`hold`]). Dispatch sees only heads. So a group with a million members does not hide other jobs, and no lock is
-//! needed for running one member at a time.
+//! The members of a group are in `members`, ordered by id. So many of them are *heads*, the members that can run.
+//! A head has a row in `heads` if it is ready, a pointer in `delayed` if it is due later, and neither while the group
+//! is paused. While a dead letter holds the group, no member becomes a head ([`hold`]). Dispatch sees only heads. So a
+//! group with a million members does not hide other jobs, and no lock is needed for running few members at a time.
 
 mod hold;
 mod pausing;
 pub(in crate::storage) mod problems;
 pub(in crate::storage) mod row;
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,7 +39,7 @@ impl Batch<'_> {
         Some(Member { group, parked: skips && waits, seq })
     }
 
-    /// Stores a member at its place. It becomes the head if the group has none. `waits` is when it is due, unless that
+    /// Stores a member at its place. It becomes a head if there is a place for it. `waits` is when it is due, unless that
     /// has passed.
     pub(super) fn join_group(
         &mut self,
@@ -48,15 +50,27 @@ impl Batch<'_> {
         bytes: Bytes,
     ) -> Result<(), Fault> {
         self.put_member(queue, member, id, &bytes)?;
-        let row = self.group(queue, &member.group)?;
-        if let (true, Some(due)) = (member.parked, waits) {
-            self.put_pointer(queue, id, due)?;
-            // It can have been the head until now, and come back changed.
-            return if row.head.is_none() { self.advance(queue, &member.group, row) } else { Ok(()) };
+        let mut row = self.group(queue, &member.group)?;
+        let is_parked = match waits {
+            Some(due) if member.parked => {
+                self.put_pointer(queue, id, due)?;
+                true
+            }
+            _ => false,
+        };
+        if row.held_by().is_some() {
+            // A parked member can have been a head until now, and come back changed: then the row is written already.
+            return Ok(());
         }
-        match row.head {
-            None if row.held_by().is_none() => self.set_head(queue, row, member, id, bytes),
-            _ => Ok(()),
+        match self.heads_max(queue) {
+            1 if !row.heads.is_empty() => Ok(()),
+            1 if !is_parked => {
+                // Nobody else waits.
+                self.make_head(queue, &mut row, member, id, bytes)?;
+                self.put_group(queue, &member.group, &row)
+            }
+            // It can have been a head until now, and come back changed.
+            _ => self.fill(queue, &member.group, row),
         }
     }
 
@@ -67,11 +81,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes a member its group's head: ready, due later, or held by a pause.
-    pub(in crate::storage) fn set_head(
+    /// Makes a member a head of its group: ready, due later, or held by a pause. The group's row is not written yet.
+    pub(super) fn make_head(
         &mut self,
         queue: QueueId,
-        row: GroupRow,
+        row: &mut GroupRow,
         member: &Member,
         id: JobId,
         bytes: Bytes,
@@ -97,8 +111,8 @@ impl Batch<'_> {
             self.changes.push(Change::Ready { queue, job: entry });
             HeadAt::Ready { priority, position }
         };
-        let head = Some(Head { id, seq: member.seq, at });
-        self.put_group(queue, &member.group, GroupRow { head, ..row })
+        row.put_head(Head { id, seq: member.seq, at });
+        Ok(())
     }
 
     /// A member that was due later is pending once it may run.
@@ -128,16 +142,15 @@ impl Batch<'_> {
     pub(in crate::storage) fn leave_group(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
         let Some(member) = self.member(id)? else { return Ok(false) };
         self.tables.members()?.remove(member.key(queue, id))?;
-        let row = self.group(queue, &member.group)?;
-        if row.head.is_some_and(|head| head.id == id) {
-            self.advance(queue, &member.group, row)?;
+        let mut row = self.group(queue, &member.group)?;
+        if row.remove_head(id) {
+            self.fill(queue, &member.group, row)?;
         }
         Ok(true)
     }
 
-    /// Removes a waiting member and every entry that leads to it, and returns its row. If it was the head, the next
-    /// member becomes the head, unless it `comes_back` in the same batch: then the group has no head until it has
-    /// joined again.
+    /// Removes a waiting member and every entry that leads to it, and returns its row. If it was a head, the next
+    /// member becomes one, unless it `comes_back` in the same batch: then its place is free until it has joined again.
     pub(in crate::storage) fn leave_waiting(
         &mut self,
         queue: QueueId,
@@ -153,22 +166,24 @@ impl Batch<'_> {
             if let Some(due) = record.and_then(|record| record.due()) {
                 self.remove_pointer(queue, id, due)?;
             }
-        } else if let Some(head) = row.head.filter(|head| head.id == id) {
+        } else if let Some(head) = row.head(id) {
             self.drop_head_entry(queue, head)?;
             if comes_back {
-                row.head = None;
-                self.put_group(queue, &member.group, row)?;
+                row.remove_head(id);
+                self.put_group(queue, &member.group, &row)?;
             }
         }
         self.leave_group(queue, id)?;
         Ok(Some(bytes))
     }
 
-    /// The head of a group that was paused loses its entry.
-    pub(super) fn pause_head(&mut self, queue: QueueId, group: &str, row: GroupRow, head: Head) -> Result<(), Fault> {
-        self.drop_head_entry(queue, head)?;
-        let head = Some(Head { at: HeadAt::Held, ..head });
-        self.put_group(queue, group, GroupRow { head, ..row })
+    /// The heads of a group that was paused lose their entries.
+    pub(super) fn pause_heads(&mut self, queue: QueueId, row: &mut GroupRow) -> Result<(), Fault> {
+        for head in &mut row.heads {
+            self.drop_head_entry(queue, *head)?;
+            head.at = HeadAt::Held;
+        }
+        Ok(())
     }
 
     fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
@@ -184,33 +199,66 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The first member that is not parked becomes the head. Without such a member the group has no head, nor while a dead
-    /// letter holds it. A member that cannot be read is moved to the quarantine, because it would block its group for good.
-    pub(in crate::storage) fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
-        if row.held_by().is_some() {
-            return self.put_group(queue, group, GroupRow { head: None, ..row });
-        }
-        loop {
-            let Some((seq, id, bytes)) = self.first_waiting_member(queue, group)? else {
-                return self.put_group(queue, group, GroupRow { head: None, ..row });
-            };
+    /// Members that are not parked become heads, in their order, until the group has as many as it may have, and writes the
+    /// group's row. No member does while a dead letter holds the group. A member that cannot be read is moved to the quarantine,
+    /// because it would block its group for good.
+    pub(in crate::storage) fn fill(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        mut row: GroupRow,
+    ) -> Result<(), Fault> {
+        let heads_max = if row.held_by().is_some() { 0 } else { self.heads_max(queue) };
+        while row.heads.len() < heads_max
+            && let Some((seq, id, bytes)) = self.first_waiting_member(queue, group, &row.heads)?
+        {
             let member = Member { group: group.clone(), parked: false, seq };
             if decode_record(TableName::Members, id.get(), &bytes).is_err() {
                 self.tables.members()?.remove(member.key(queue, id))?;
                 self.unreadable.push(Unreadable::Left { queue, id, place: Place::Member(member), row: bytes });
                 continue;
             }
-            return self.set_head(queue, row, &member, id, bytes);
+            self.make_head(queue, &mut row, &member, id, bytes)?;
         }
+        self.put_group(queue, group, &row)
     }
 
-    /// The place at which the head, which was handed out, waits. It is parked there if the rest of its group goes on.
+    /// Fills at most `groups_max` of the groups whose names come behind `after`: each may have more heads than before. Returns the
+    /// name of the last group that was looked at, if others may follow.
+    pub(in crate::storage::life) fn fill_some(
+        &mut self,
+        queue: QueueId,
+        after: Option<&str>,
+        groups_max: usize,
+    ) -> Result<Option<Arc<str>>, Fault> {
+        self.touch();
+        let from = match after {
+            Some(after) => Bound::Excluded((queue, after)),
+            None => Bound::Included((queue, "")),
+        };
+        let mut groups: Vec<Arc<str>> = Vec::new();
+        for row in self.tables.groups()?.range::<(QueueId, &str)>((from, Bound::Unbounded))?.take(groups_max) {
+            let (key, _) = row?;
+            let (of, group) = key.value();
+            if of != queue {
+                break;
+            }
+            groups.push(group.into());
+        }
+        for group in &groups {
+            let row = self.group(queue, group)?;
+            self.fill(queue, group, row)?;
+        }
+        Ok(if groups.len() == groups_max { groups.pop() } else { None })
+    }
+
+    /// The place at which a head, which was handed out, waits. It is parked there if the rest of its group goes on.
     pub(super) fn place_put_off(&mut self, queue: QueueId, member: Member) -> Member {
         let parked = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
         Member { parked: parked || member.parked, ..member }
     }
 
-    /// Moves the head, which was handed out, to the place at which it waits.
+    /// Moves a head, which was handed out, to the place at which it waits.
     pub(super) fn put_off_head(
         &mut self,
         queue: QueueId,
@@ -220,34 +268,40 @@ impl Batch<'_> {
         due: Due,
     ) -> Result<(), Fault> {
         let id = taken.id;
-        let row = self.group(queue, &to.group)?;
+        let mut row = self.group(queue, &to.group)?;
         self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
         if !to.parked {
             self.put_member(queue, to, id, &bytes)?;
-            return self.set_head(queue, row, to, id, bytes);
+            self.make_head(queue, &mut row, to, id, bytes)?;
+            return self.put_group(queue, &to.group, &row);
         }
         self.tables.members()?.remove(from.key(queue, id))?;
         self.put_member(queue, to, id, &bytes)?;
         self.put_pointer(queue, id, due)?;
-        self.advance(queue, &to.group, row)
+        row.remove_head(id);
+        self.fill(queue, &to.group, row)
     }
 
-    /// A head comes back unfinished. If its group was paused meanwhile, the pause holds the head as well, and this
+    /// A head comes back unfinished. If its group was paused meanwhile, the pause holds it as well, and this
     /// returns false.
     pub(in crate::storage) fn return_head(&mut self, queue: QueueId, back: &ReadyJob) -> Result<bool, Fault> {
         let Some(member) = self.member(back.id)? else { return Ok(false) };
         let mut row = self.group(queue, &member.group)?;
-        let Some(head) = row.head.filter(|_| row.is_paused()) else { return Ok(true) };
+        if !row.is_paused() {
+            return Ok(true);
+        }
         self.tables.heads()?.remove((queue, back.order.priority, back.order.position))?;
-        row.head = Some(Head { at: HeadAt::Held, ..head });
-        self.put_group(queue, &member.group, row)?;
+        if let Some(head) = row.head(back.id) {
+            row.put_head(Head { at: HeadAt::Held, ..head });
+        }
+        self.put_group(queue, &member.group, &row)?;
         Ok(false)
     }
 
-    /// A member's time has come: its pointer is removed, and it is ready if it is the head.
+    /// A member's time has come: its pointer is removed, and it is ready if it is a head.
     pub(in crate::storage) fn promote_member(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
         let member = self.member(id)?;
-        let row = match &member {
+        let mut row = match &member {
             Some(member) => self.group(queue, &member.group)?,
             None => GroupRow::default(),
         };
@@ -255,18 +309,16 @@ impl Batch<'_> {
         let Some(member) = member else { return Ok(()) };
         let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
         if !member.parked {
-            return self.set_head(queue, row, &member, id, bytes);
+            self.make_head(queue, &mut row, &member, id, bytes)?;
+            return self.put_group(queue, &member.group, &row);
         }
         let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
         self.tables.members()?.remove(member.key(queue, id))?;
         let back = Member { parked: false, ..member };
         self.put_member(queue, &back, id, &bytes)?;
         self.index(id, queue, Place::Member(back.clone()))?;
-        let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
-        match row.head {
-            None if row.held_by().is_none() => self.set_head(queue, row, &back, id, bytes),
-            _ => Ok(()),
-        }
+        self.make_pending(queue, &back, id, &mut record, bytes)?;
+        self.fill(queue, &back.group, row)
     }
 
     // --- made anew ---
@@ -285,16 +337,21 @@ impl Batch<'_> {
         self.tables.heads()?.remove(key)?;
         self.quarantine_row_of(TableName::Heads, &key, &damaged, (Some(queue), None))?;
         let stands_at = HeadAt::Ready { priority: order.priority, position: order.position };
-        let has_head = |row: &GroupRow| row.head.is_some_and(|head| head.at == stands_at);
-        let Some((group, row)) = self.find_group(queue, has_head)? else { return Ok(()) };
-        let Some(head) = row.head else { return Ok(()) };
+        let head_there = |row: &GroupRow| row.heads.iter().find(|head| head.at == stands_at).copied();
+        let found = self.find_group(queue, |row| head_there(row).is_some())?;
+        let Some((group, mut row)) = found else { return Ok(()) };
+        let Some(head) = head_there(&row) else { return Ok(()) };
         // Dispatch can know the head at its old position from another source: as a suspect after a crash.
         self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
         let member = Member { group: group.clone(), parked: false, seq: head.seq };
         match self.tables.members()?.get_row(member.key(queue, head.id))? {
-            None => self.advance(queue, &group, row)?,
+            None => {
+                row.remove_head(head.id);
+                self.fill(queue, &group, row)?;
+            }
             Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_ok() => {
-                self.set_head(queue, row, &member, head.id, bytes)?;
+                self.make_head(queue, &mut row, &member, head.id, bytes)?;
+                self.put_group(queue, &group, &row)?;
             }
             Some(_) => self.unreadable.push(Unreadable::InPlace(head.id)),
         }

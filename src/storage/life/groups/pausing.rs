@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::row::{Head, HeadAt};
+use super::row::{GroupRow, Head, HeadAt};
 use crate::job::{Change, JobId, Order, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -14,10 +14,10 @@ use crate::storage::rows::unreadable::Unreadable;
 use crate::storage::rows::untrusted::HeadValue;
 
 impl Batch<'_> {
-    /// Pauses or resumes a group. A head that runs finishes. To resume a group that is not paused ends the hold of a dead
+    /// Pauses or resumes a group. Heads that run finish. To resume a group that is not paused ends the hold of a dead
     /// letter. Returns false if the group was in that state already.
     ///
-    /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
+    /// A head of a paused group has no row in `heads`, even while it runs or is about to run: if the
     /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
     /// a job out, if it has: at that place the row is put back.
     pub(in crate::storage::life) fn set_paused(
@@ -45,30 +45,40 @@ impl Batch<'_> {
                 row.released()
             }
         };
-        match row.head {
-            Some(head) if paused => self.pause_head(queue, group, row, head)?,
-            Some(head) if head.at == HeadAt::Held => {
-                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
-                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
-                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
-                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
-                    self.put_group(queue, group, row)?;
-                    return Ok(true);
-                }
-                let member = Member { group: group.clone(), parked: false, seq: head.seq };
-                match self.tables.members()?.get_row(member.key(queue, head.id))? {
-                    Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
-                        self.put_group(queue, group, row)?;
-                        self.unreadable.push(Unreadable::InPlace(head.id));
-                    }
-                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
-                    None => self.advance(queue, group, row)?,
-                }
-            }
-            None if !paused => self.advance(queue, group, row)?,
-            _ => self.put_group(queue, group, row)?,
+        if paused {
+            self.pause_heads(queue, &mut row)?;
+        } else {
+            self.resume_heads(queue, group, &mut row, handed_out)?;
         }
+        self.fill(queue, group, row)?;
         Ok(true)
+    }
+
+    /// The heads of a group that is not paused any more get their entries.
+    fn resume_heads(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        row: &mut GroupRow,
+        handed_out: impl Fn(JobId) -> Option<Order>,
+    ) -> Result<(), Fault> {
+        for head in row.heads.clone().into_iter().filter(|head| head.at == HeadAt::Held) {
+            if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
+                let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
+                self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
+                row.put_head(Head { at: HeadAt::Ready { priority, position }, ..head });
+                continue;
+            }
+            let member = Member { group: group.clone(), parked: false, seq: head.seq };
+            match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
+                    self.unreadable.push(Unreadable::InPlace(head.id));
+                }
+                Some(bytes) => self.make_head(queue, row, &member, head.id, bytes)?,
+                None => drop(row.remove_head(head.id)),
+            }
+        }
+        Ok(())
     }
 
     /// Whether the end of its run is part of this batch, which dispatch does not know yet.

@@ -28,7 +28,8 @@ struct Line {
     row: Option<GroupRow>,
     /// Whether the group has members that are not parked.
     has_members: bool,
-    has_its_head: bool,
+    /// The heads that were not found among the members yet.
+    heads_left: Vec<Head>,
 }
 
 /// Checks the members, the groups' rows and the rows of heads.
@@ -45,7 +46,7 @@ fn look_up(verifier: &mut Verifier<'_>, queue: QueueId, group: &str) -> Result<R
     Ok(row.unwrap_or_else(|| Ok(GroupRow::default())))
 }
 
-/// Whether this job is its group's head and waits for this time. Also true if the group's row cannot be read, which
+/// Whether this job is a head of its group and waits for this time. Also true if the group's row cannot be read, which
 /// is reported with the rows.
 fn head_waits_until(
     verifier: &mut Verifier<'_>,
@@ -55,8 +56,8 @@ fn head_waits_until(
     due: Due,
 ) -> Result<bool, Fault> {
     let row = look_up(verifier, queue, group)?;
-    let waits = |head: Head| head.id.get() == id && head.at == HeadAt::Due(due);
-    Ok(row.map_or(true, |row| row.head.is_some_and(waits)))
+    let waits = |head: Head| head.at == HeadAt::Due(due);
+    Ok(row.map_or(true, |row| row.head(JobId::new(id)).is_some_and(waits)))
 }
 
 fn has_pointer(verifier: &mut Verifier<'_>, queue: QueueId, id: JobId, due: Due) -> Result<bool, Fault> {
@@ -76,7 +77,8 @@ fn check_members(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
                 end_of(verifier, &line);
             }
             let row = look_up(verifier, queue, group)?.ok();
-            line = Some(Line { queue, group: group.into(), row, has_members: false, has_its_head: false });
+            let heads_left = row.as_ref().map(|row| row.heads.clone()).unwrap_or_default();
+            line = Some(Line { queue, group: group.into(), row, has_members: false, heads_left });
         }
         let line = line.as_mut().expect("made above");
         let member = Member { group: line.group.clone(), parked: parked == 1, seq };
@@ -92,9 +94,8 @@ fn check_members(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
             continue;
         }
         line.has_members = true;
-        let head = line.row.and_then(|row| row.head);
-        if let Some(head) = head.filter(|head| (head.id.get(), head.seq) == (id, seq)) {
-            line.has_its_head = true;
+        let head = line.heads_left.iter().position(|head| (head.id.get(), head.seq) == (id, seq));
+        if let Some(head) = head.map(|at| line.heads_left.swap_remove(at)) {
             if let (Some(record), HeadAt::Ready { priority, .. }) = (record, head.at)
                 && priority != record.priority.get()
             {
@@ -110,18 +111,13 @@ fn check_members(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
 
 fn end_of(verifier: &mut Verifier<'_>, line: &Line) {
     // A row that cannot be read is reported with the rows.
-    let Some(row) = line.row else { return };
+    let Some(row) = &line.row else { return };
     let (group, queue) = (&*line.group, verifier.name(line.queue));
-    match (line.has_members, row.head) {
-        (true, None) if row.held_by().is_none() => {
-            verifier.problem(format!("group {group:?} of {queue} has members, but no head"))
-        }
-        (_, Some(Head { id, .. })) if !line.has_its_head => {
-            verifier.problem(format!(
-                "the head of group {group:?} of {queue} is job {id}, which is parked or not a member"
-            ));
-        }
-        _ => {}
+    if line.has_members && row.heads.is_empty() && row.held_by().is_none() {
+        verifier.problem(format!("group {group:?} of {queue} has members, but no head"));
+    }
+    for Head { id, .. } in &line.heads_left {
+        verifier.problem(format!("job {id} is a head of group {group:?} of {queue}, and it is parked or not a member"));
     }
 }
 
@@ -157,36 +153,47 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
         if let Some(by) = row.held_by() {
             check_hold(verifier, queue, group, by)?;
         }
-        let Some(head) = row.head else {
-            if row == GroupRow::default() {
-                verifier.problem(format!("{of} has a row without a head, a pause or a hold"));
-            }
-            continue;
-        };
-        let id = head.id;
-        verifier.work.lookups += 1;
-        if !verifier.members.has((queue, group, 0, head.seq, id.get()))? {
-            verifier.problem(format!("the head of {of} is job {id}, which is not a member"));
+        if row == GroupRow::default() {
+            verifier.problem(format!("{of} has a row without a head, a pause or a hold"));
         }
-        if row.is_paused() != (head.at == HeadAt::Held) {
-            let is = if row.is_paused() { "is paused" } else { "is not paused" };
-            verifier.problem(format!("{of} {is}, but its head is recorded as {:?}", head.at));
+        if !row.heads.is_sorted_by(|a, b| (a.seq, a.id) < (b.seq, b.id)) {
+            verifier.problem(format!("the heads of {of} are not in the order of their places"));
         }
-        let is_found = match head.at {
-            HeadAt::Ready { priority, position } => {
-                verifier.work.lookups += 1;
-                let stands = verifier.heads.get((queue, priority, position))?;
-                stands.is_some_and(|row| HeadValue::decode(row.value()) == Some((id.get(), head.seq, group)))
-            }
-            HeadAt::Due(due) => has_pointer(verifier, queue, id, due)?,
-            HeadAt::Held => true,
-        };
-        if !is_found {
-            verifier.problem(format!(
-                "the head of {of} is job {id}, recorded as {:?}, but that entry does not exist",
-                head.at
-            ));
+        for head in &row.heads {
+            check_head(verifier, (queue, group), &row, *head)?;
         }
+    }
+    Ok(())
+}
+
+/// Checks that a head is a member, and that its entry is where the group's row says.
+fn check_head(
+    verifier: &mut Verifier<'_>,
+    (queue, group): (QueueId, &str),
+    row: &GroupRow,
+    head: Head,
+) -> Result<(), Fault> {
+    let (id, of) = (head.id, format!("group {group:?} of {}", verifier.name(queue)));
+    verifier.work.lookups += 1;
+    if !verifier.members.has((queue, group, 0, head.seq, id.get()))? {
+        verifier.problem(format!("a head of {of} is job {id}, which is not a member"));
+    }
+    if row.is_paused() != (head.at == HeadAt::Held) {
+        let is = if row.is_paused() { "is paused" } else { "is not paused" };
+        verifier.problem(format!("{of} {is}, but its head, job {id}, is recorded as {:?}", head.at));
+    }
+    let is_found = match head.at {
+        HeadAt::Ready { priority, position } => {
+            verifier.work.lookups += 1;
+            let stands = verifier.heads.get((queue, priority, position))?;
+            stands.is_some_and(|row| HeadValue::decode(row.value()) == Some((id.get(), head.seq, group)))
+        }
+        HeadAt::Due(due) => has_pointer(verifier, queue, id, due)?,
+        HeadAt::Held => true,
+    };
+    if !is_found {
+        verifier
+            .problem(format!("a head of {of} is job {id}, recorded as {:?}, but that entry does not exist", head.at));
     }
     Ok(())
 }
@@ -218,7 +225,7 @@ fn check_hold(verifier: &mut Verifier<'_>, queue: QueueId, group: &str, by: Held
     Ok(())
 }
 
-/// Checks that each row of `heads` is the one of its group's head.
+/// Checks that each row of `heads` is the one of a head of its group.
 fn check_heads(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
     for row in verifier.heads.range((0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX))? {
         verifier.work.rows += 1;
@@ -235,7 +242,7 @@ fn check_heads(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
         };
         let head = Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } };
         // A row that cannot be read is reported with the rows.
-        if look_up(verifier, queue, group)?.is_ok_and(|row| row.head != Some(head)) {
+        if look_up(verifier, queue, group)?.is_ok_and(|row| row.head(head.id) != Some(head)) {
             let queue = verifier.name(queue);
             verifier
                 .problem(format!("\"heads\" has job {id} for group {group:?} of {queue}, whose row says otherwise"));

@@ -1,5 +1,7 @@
-//! The row of a group, which names its head, and what keeps its members from running. A row that cannot be read is made anew from the rows of its members.
+//! The row of a group: its heads, and what keeps its members from running. A row that cannot be read is made anew from the rows
+//! of its members.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,14 +13,16 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::tables::MemberKey;
 use crate::storage::rows::tables_ext::{RowTable, remove_rows_of};
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
 
 /// A group that has members, is paused, or is held by a dead letter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupRow {
-    pub head: Option<Head>,
+    /// In the order of their places. Files that know one head at most have the same bytes.
+    pub heads: Vec<Head>,
     pub stop: Stop,
 }
 
@@ -27,9 +31,9 @@ pub(crate) struct GroupRow {
 pub(crate) enum Stop {
     #[default]
     Nothing,
-    /// An operator has paused the group: its head has no entry.
+    /// An operator has paused the group: its heads have no entries.
     Paused,
-    /// No member becomes the head, until the dead letter is gone.
+    /// No member becomes a head, until the dead letter is gone.
     Held(HeldBy),
     /// Both.
     PausedAndHeld(HeldBy),
@@ -44,6 +48,24 @@ pub(crate) struct HeldBy {
 }
 
 impl GroupRow {
+    pub fn head(&self, id: JobId) -> Option<Head> {
+        self.heads.iter().find(|head| head.id == id).copied()
+    }
+
+    /// Adds a head, or notes where it is now.
+    pub(super) fn put_head(&mut self, head: Head) {
+        self.remove_head(head.id);
+        let at = self.heads.partition_point(|other| (other.seq, other.id) < (head.seq, head.id));
+        self.heads.insert(at, head);
+    }
+
+    /// Returns whether the job was a head.
+    pub(super) fn remove_head(&mut self, id: JobId) -> bool {
+        let before = self.heads.len();
+        self.heads.retain(|head| head.id != id);
+        self.heads.len() < before
+    }
+
     pub fn is_paused(&self) -> bool {
         matches!(self.stop, Stop::Paused | Stop::PausedAndHeld(_))
     }
@@ -83,7 +105,7 @@ pub(crate) struct Head {
     pub at: HeadAt,
 }
 
-/// Where the head's index entry is.
+/// Where a head's index entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum HeadAt {
     Ready {
@@ -96,6 +118,11 @@ pub(crate) enum HeadAt {
 }
 
 impl Batch<'_> {
+    /// How many heads a group of this queue has at most.
+    pub(super) fn heads_max(&mut self, queue: QueueId) -> usize {
+        self.queue_ref(queue).settings.group_concurrency.max(1) as usize
+    }
+
     pub(in crate::storage) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
         match self.tables.groups()?.get_row((queue, group))? {
             Some(row) => match codec::decode(TableName::Groups, u64::from(queue), &row) {
@@ -120,34 +147,37 @@ impl Batch<'_> {
                 break;
             }
             let row = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value());
-            if let Some(row) = row.ok().filter(&is_wanted) {
+            if let Some(row) = row.ok().filter(|row| is_wanted(row)) {
                 return Ok(Some((group.into(), row)));
             }
         }
         Ok(None)
     }
 
-    pub(in crate::storage) fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
-        if row == GroupRow::default() {
+    pub(in crate::storage) fn put_group(&mut self, queue: QueueId, group: &str, row: &GroupRow) -> Result<(), Fault> {
+        if *row == GroupRow::default() {
             self.tables.groups()?.remove((queue, group))?;
         } else {
-            self.tables.groups()?.insert((queue, group), codec::encode(&row).as_slice())?;
+            self.tables.groups()?.insert((queue, group), codec::encode(row).as_slice())?;
         }
         Ok(())
     }
 
-    /// The first member that is not parked: its sequence number, its id, its row.
-    pub(in crate::storage) fn first_waiting_member(
+    /// The first member that is neither parked nor one of these heads: its sequence number, its id, its row.
+    pub(super) fn first_waiting_member(
         &mut self,
         queue: QueueId,
         group: &str,
+        heads: &[Head],
     ) -> Result<Option<(u64, JobId, Bytes)>, Fault> {
-        let line = (queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX);
-        let first = self.tables.members()?.range(line)?.next().transpose()?;
-        Ok(first.map(|(key, row)| {
+        for row in self.tables.members()?.range(waiting_in(queue, group))? {
+            let (key, row) = row?;
             let (.., seq, id) = key.value();
-            (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
-        }))
+            if !heads.iter().any(|head| head.id.get() == id) {
+                return Ok(Some((seq, JobId::new(id), Bytes::copy_from_slice(row.value()))));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes the rows of groups that have no members, at most `rows_max` of them: those of a queue that has no jobs, whose
@@ -169,37 +199,38 @@ impl Batch<'_> {
         damaged: &[u8],
     ) -> Result<GroupRow, Fault> {
         self.quarantine_row_of(TableName::Groups, &(queue, group), damaged, (Some(queue), None))?;
-        let head = match self.ready_head(queue, group)? {
-            Some(head) => Some(head),
-            None => self.due_head(queue, group)?,
-        };
-        let row = match head {
-            Some(head) => GroupRow { head: Some(head), stop: Stop::Nothing },
-            None => {
-                let first = self.first_waiting_member(queue, group)?;
-                GroupRow { head: first.map(|(seq, id, _)| Head { id, seq, at: HeadAt::Held }), stop: Stop::Paused }
+        let mut row = GroupRow::default();
+        self.ready_heads(queue, group, &mut row)?;
+        self.due_heads(queue, group, &mut row)?;
+        if row.heads.is_empty() {
+            row.stop = Stop::Paused;
+            // Those that run are among the first.
+            while row.heads.len() < self.heads_max(queue)
+                && let Some((seq, id, _)) = self.first_waiting_member(queue, group, &row.heads)?
+            {
+                row.put_head(Head { id, seq, at: HeadAt::Held });
             }
-        };
-        self.put_group(queue, group, row)?;
+        }
+        self.put_group(queue, group, &row)?;
         Ok(row)
     }
 
-    fn ready_head(&mut self, queue: QueueId, group: &str) -> Result<Option<Head>, Fault> {
+    fn ready_heads(&mut self, queue: QueueId, group: &str, into: &mut GroupRow) -> Result<(), Fault> {
         for row in self.tables.heads()?.range((queue, 0, 0)..=(queue, u8::MAX, u64::MAX))? {
             let (key, value) = row?;
             let (_, priority, position) = key.value();
             if let Some((id, seq, of)) = HeadValue::decode(value.value())
                 && of == group
             {
-                return Ok(Some(Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } }));
+                into.put_head(Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } });
             }
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn due_head(&mut self, queue: QueueId, group: &str) -> Result<Option<Head>, Fault> {
+    fn due_heads(&mut self, queue: QueueId, group: &str, into: &mut GroupRow) -> Result<(), Fault> {
         let mut dues = Vec::new();
-        for row in self.tables.members()?.range((queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX))? {
+        for row in self.tables.members()?.range(waiting_in(queue, group))? {
             let (key, value) = row?;
             let (.., seq, id) = key.value();
             let record = decode_record(TableName::Members, id, &Bytes::copy_from_slice(value.value())).ok();
@@ -209,9 +240,14 @@ impl Batch<'_> {
         }
         for (seq, id, due) in dues {
             if self.tables.delayed()?.has((queue, due.line as u8, due.at.as_millis(), id.get()))? {
-                return Ok(Some(Head { id, seq, at: HeadAt::Due(due) }));
+                into.put_head(Head { id, seq, at: HeadAt::Due(due) });
             }
         }
-        Ok(None)
+        Ok(())
     }
+}
+
+/// The keys of the members of a group that are not parked.
+fn waiting_in(queue: QueueId, group: &str) -> RangeInclusive<MemberKey<'_>> {
+    (queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX)
 }

@@ -1,0 +1,69 @@
+//! The row of a queue.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::job::{Capacity, GroupPolicy, QueueSettings, Retention, Steered, WhenFull};
+use crate::storage::rows::tally::Tally;
+
+/// A queue as the file keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueueRow {
+    pub name: Arc<str>,
+    pub paused: bool,
+    pub settings: QueueSettings,
+    pub tally: Tally,
+    /// What an operator has set, if anything. It is in a table of its own.
+    pub steered: Option<Arc<Steered>>,
+}
+
+impl QueueRow {
+    pub(in crate::storage) fn new(name: Arc<str>) -> Self {
+        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default(), steered: None }
+    }
+}
+
+/// The name, whether it is paused, the settings that each row has, and the counts. The group concurrency follows, if it is not 1.
+type StoredQueue = (Arc<str>, bool, (Capacity, WhenFull, GroupPolicy, Retention), Tally);
+
+impl Serialize for QueueRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { name, paused, settings, tally, steered: _ } = self;
+        let QueueSettings { capacity, when_full, groups, retention, group_concurrency } = settings;
+        let stored = (name, paused, (capacity, when_full, groups, retention), tally);
+        if *group_concurrency == 1 {
+            stored.serialize(serializer)
+        } else {
+            (stored, group_concurrency).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for QueueRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(2, ReadQueueRow)
+    }
+}
+
+struct ReadQueueRow;
+
+impl<'de> Visitor<'de> for ReadQueueRow {
+    type Value = QueueRow;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the row of a queue")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<QueueRow, A::Error> {
+        let stored: Option<StoredQueue> = parts.next_element()?;
+        let (name, paused, settings, tally) = stored.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let (capacity, when_full, groups, retention) = settings;
+        // The row ends here if it is 1, which the format reports as an error.
+        let group_concurrency = parts.next_element().ok().flatten().unwrap_or(1);
+        let settings = QueueSettings { capacity, when_full, groups, retention, group_concurrency };
+        Ok(QueueRow { name, paused, settings, tally, steered: None })
+    }
+}
