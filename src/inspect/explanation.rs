@@ -325,6 +325,9 @@ fn explain_member(
     let row = reader.group(found.queue, group)?;
     let own_due = found.record.due().filter(|due| !due.is_due(now));
     let not_due = own_due.map(|due| Explanation::NotDue { at: due.at, wait: due.wait(now) });
+    if let (None, Some(by), false, None) = (row.head(found.id), row.held_by(), row.is_paused(), &not_due) {
+        return Ok(Err(Explanation::GroupHeld { by: by.id }));
+    }
     let Some(head) = row.head(found.id).or(row.heads.first().copied()) else {
         return Ok(Err(not_due.unwrap_or(match row.held_by() {
             _ if row.is_paused() => Explanation::GroupPaused,

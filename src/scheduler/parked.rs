@@ -1,6 +1,6 @@
 //! The heads of groups that cannot start because the bucket of their group is closed, or its circuit is not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) struct Parked {
     /// When the bucket of a head's group may be open, in order of time.
     wakes: BTreeSet<(Duration, JobId)>,
     bytes: usize,
+    /// The groups of which a head is parked and another one was passed over.
+    left_out: HashSet<Arc<str>>,
     /// When the heads that were passed over must be read again.
     read_again: Option<Duration>,
     limits: WindowLimits,
@@ -36,8 +38,8 @@ struct Head {
 
 impl Parked {
     pub fn new(limits: WindowLimits) -> Self {
-        let (heads, groups, wakes) = Default::default();
-        Self { heads, groups, wakes, bytes: 0, read_again: None, limits }
+        let (heads, groups, wakes, left_out) = Default::default();
+        Self { heads, groups, wakes, bytes: 0, left_out, read_again: None, limits }
     }
 
     pub fn clear(&mut self) {
@@ -52,24 +54,34 @@ impl Parked {
     ///
     /// # Errors
     ///
-    /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered, or for probes.
+    /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered, or for probes,
+    /// and none of them is of its group.
     pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
+        let group = job.group().expect("only heads are parked").clone();
+        self.remove(job.id, now);
         while self.is_full(&job) {
             let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).copied();
             match (last, until) {
                 (Some((at, id)), _) => {
-                    self.remove(id);
+                    let removed = self.remove(id, now);
                     self.pass_over(at, now);
+                    if let Some(group) = removed.as_ref().and_then(|removed| removed.group()) {
+                        self.leave_out(group);
+                    }
                 }
                 (None, Some(until)) => {
                     self.pass_over(until, now);
+                    self.leave_out(&group);
+                    return Ok(());
+                }
+                // It is read again when the other head can start.
+                (None, None) if self.groups.contains_key(&group) => {
+                    self.leave_out(&group);
                     return Ok(());
                 }
                 (None, None) => return Err(job),
             }
         }
-        let group = job.group().expect("only heads are parked").clone();
-        self.remove(job.id);
         if let Some(until) = until {
             self.wakes.insert((until, job.id));
         }
@@ -91,8 +103,24 @@ impl Parked {
         self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
     }
 
-    /// Removes and returns a head.
-    pub fn remove(&mut self, id: JobId) -> Option<Arc<ReadyJob>> {
+    /// Notes that a head was passed over, if another one of its group is parked.
+    fn leave_out(&mut self, group: &Arc<str>) {
+        if self.groups.contains_key(group) {
+            self.left_out.insert(group.clone());
+        }
+    }
+
+    /// Removes and returns a head. If it was the last one of its group, those of the group that were passed over are soon read again.
+    pub fn remove(&mut self, id: JobId, now: Duration) -> Option<Arc<ReadyJob>> {
+        let job = self.take_out(id)?;
+        let group = job.group()?;
+        if !self.groups.contains_key(group) && self.left_out.remove(group) {
+            self.pass_over(now, now);
+        }
+        Some(job)
+    }
+
+    fn take_out(&mut self, id: JobId) -> Option<Arc<ReadyJob>> {
         let Head { job, until } = self.heads.remove(&id)?;
         if let Some(until) = until {
             self.wakes.remove(&(until, id));
@@ -114,7 +142,7 @@ impl Parked {
         let Some(heads) = self.groups.get(group) else { return Vec::new() };
         let waits_for_it = |id: &JobId| self.heads.get(id).is_some_and(|head| head.until.is_none());
         let heads: Vec<JobId> = heads.iter().copied().filter(waits_for_it).collect();
-        heads.into_iter().filter_map(|id| self.remove(id)).collect()
+        self.take_out_all(heads, group)
     }
 
     /// The bucket of the group may be open earlier than was known: removes and returns its heads.
@@ -124,13 +152,20 @@ impl Parked {
             // A head of the group may be one that was passed over.
             self.read_again = Some(Duration::ZERO);
         }
-        heads.into_iter().filter_map(|id| self.remove(id)).collect()
+        self.take_out_all(heads, group)
+    }
+
+    fn take_out_all(&mut self, heads: Vec<JobId>, group: &Arc<str>) -> Vec<Arc<ReadyJob>> {
+        if !heads.is_empty() && self.left_out.remove(group) {
+            self.read_again = Some(Duration::ZERO);
+        }
+        heads.into_iter().filter_map(|id| self.take_out(id)).collect()
     }
 
     /// Removes and returns the next head whose bucket may be open.
     pub fn woken(&mut self, now: Duration) -> Option<Arc<ReadyJob>> {
         let (_, id) = self.wakes.first().filter(|(at, _)| *at <= now).copied()?;
-        self.remove(id)
+        self.remove(id, now)
     }
 
     /// Whether the table must be read again now.

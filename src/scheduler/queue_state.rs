@@ -199,7 +199,7 @@ impl QueueState {
     pub fn gone(&mut self, grouped: bool, order: Order, id: JobId) -> bool {
         self.window(grouped).gone(order, id);
         if grouped {
-            self.parked.remove(id);
+            self.parked.remove(id, Duration::ZERO);
         }
         if let Some(aged) = &mut self.aged {
             aged.changed(id);

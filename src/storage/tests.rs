@@ -227,7 +227,14 @@ fn rows() -> String {
     rows.row("meta.schema", &SCHEMA_VERSION);
     let saved = SavedTime { engine: time(0), age: Timestamp::from_millis(9_000), wall: time(1), counted: time(2) };
     rows.row("meta.counters", &Counters { next_id: 1_000, next_position: 20, time: saved, clean: true });
-    let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally(), steered: None };
+    let queue = QueueRow {
+        name: "queue".into(),
+        paused: true,
+        settings: settings(),
+        tally: tally(),
+        fills_groups: false,
+        steered: None,
+    };
     rows.row("queues", &queue);
     let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
     rows.row("queues.fresh", &fresh);

@@ -20,7 +20,7 @@ impl WorkerBuilder {
     /// Everything else is as for a [`Handler`](crate::Handler), for each job:
     ///
     /// - Each job occupies a slot from its start on, also while it waits for others. So priorities, rates and
-    ///   [`concurrency`](Self::concurrency) hold, and a batch has at most as many jobs of a group as can
+    ///   [`concurrency`](Self::concurrency) hold, and a batch has as many jobs of a group as can
     ///   [run at a time](crate::QueueSettings::group_concurrency). More than one batch runs at a time if there are slots for
     ///   them.
     /// - [`concurrency_of`](Self::concurrency_of) the kind is at least the size of a batch, or the worker is refused when it

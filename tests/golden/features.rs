@@ -498,7 +498,7 @@ async fn holding_groups(pond: &Millpond) {
     pond.dead_letters().redrive(ids[4]).await.unwrap();
 }
 
-/// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.
+/// Groups of which two jobs can run at a time: two heads that wait, two in a paused group, two that are ready.
 async fn group_concurrency(pond: &Millpond) {
     let queue = pond.queue("q").unwrap();
     queue.configure(QueueSettings::default().group_concurrency(2)).await.unwrap();
@@ -511,6 +511,7 @@ async fn group_concurrency(pond: &Millpond) {
     pond.enqueue_many("q", members("c", &["first", "second", "third"])).await.unwrap();
 }
 
+/// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.
 async fn cancelling(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     let ids = pond.enqueue_many("q", (0..4).map(work)).await.unwrap();
     let (_worker, mut keeper) = gated(&pond, "q", 3);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millpond::testing::ManualClock;
 use millpond::{
     Batch, CircuitBreaker, Clock, Error, Explanation, GroupPolicy, Handled, Job, JobId, Jobs, Millpond, NewJob,
     Outcome, QueueSettings, Rate, Retry, State,
@@ -23,6 +24,10 @@ async fn enqueue(pond: &Millpond, jobs: impl IntoIterator<Item = NewJob>) -> Vec
 
 /// A worker whose jobs wait at a gate. The first run of each job in `failing` then ends with `outcome`.
 fn worker(pond: &Millpond, failing: &'static [u64], outcome: fn() -> Handled<Outcome>) -> Keeper {
+    worker_of(pond, "q", failing, outcome)
+}
+
+fn worker_of(pond: &Millpond, queue: &str, failing: &'static [u64], outcome: fn() -> Handled<Outcome>) -> Keeper {
     let ((gate, keeper), failed) = (gate(), Log::new());
     let handler = move |job: Job<Work>| {
         let (gate, failed) = (gate.clone(), failed.clone());
@@ -36,7 +41,7 @@ fn worker(pond: &Millpond, failing: &'static [u64], outcome: fn() -> Handled<Out
         }
     };
     let retry = Retry::fixed(SECOND).jitter(0.0);
-    pond.worker("q").concurrency(10).no_timeout().retry(retry).handle(handler).start().unwrap();
+    pond.worker(queue).concurrency(10).no_timeout().retry(retry).handle(handler).start().unwrap();
     keeper
 }
 
@@ -199,6 +204,7 @@ async fn the_setting_and_the_places_survive_a_restart_and_a_crash() {
     assert_eq!(keeper.next(2).await, [1, 2]);
     starts_written(&pond, &disk.clock).await;
     let pond = disk.crashed("after");
+    assert_eq!(pond.queue("q").unwrap().settings().group_concurrency, 2);
     assert_sound(&pond).await;
     let ran = record(&pond, "q", 10);
     drained(&pond).await;
@@ -237,7 +243,7 @@ async fn a_job_put_off_while_its_group_is_paused_keeps_its_place() {
     let (clock, pond) = memory();
     configure(&pond, settings(2)).await;
     let mut keeper = worker(&pond, &[1], || Err("not yet".into()));
-    enqueue(&pond, (1..=3).map(|n| member("a", n))).await;
+    enqueue(&pond, (1..=4).map(|n| member("a", n))).await;
     assert_eq!(keeper.next(2).await, [1, 2]);
     let queue = pond.queue("q").unwrap();
     queue.pause_group("a").await.unwrap();
@@ -245,9 +251,11 @@ async fn a_job_put_off_while_its_group_is_paused_keeps_its_place() {
     drained(&pond).await;
     queue.resume_group("a").await.unwrap();
     assert_eq!(keeper.entered().await, 3);
+    running(&pond, "q", 1).await;
+    assert_eq!(keeper.waiting(), [0; 0], "job 1 has the other place and waits");
     clock.advance(SECOND);
     assert_eq!(keeper.entered().await, 1);
-    keeper.let_go(2);
+    keeper.let_go(3);
     drained(&pond).await;
 }
 
@@ -308,6 +316,143 @@ async fn the_probe_of_a_group_is_one_job_and_runs_from_before_do_not_count() {
     drained(&pond).await;
 }
 
+/// A world whose memory has room for two heads that wait, with a group that has four, and a job of another group. The circuit of
+/// the group is open.
+async fn more_heads_than_fit(open_for: Duration) -> (ManualClock, Millpond, Keeper) {
+    let (clock, pond) = memory_with(|builder| builder.window_jobs_max(2));
+    configure(&pond, settings(4)).await;
+    let (gate, mut keeper) = gate();
+    let handler = move |job: Job<Work>| {
+        let gate = gate.clone();
+        async move {
+            gate.pass(job.n).await;
+            if job.n == 1 { Err("503".into()) } else { Ok(()) }
+        }
+    };
+    let breaker = CircuitBreaker::failures(1.0).of(1).open_for(open_for);
+    let worker = pond.worker("q").concurrency(10).group_circuit_breaker(breaker).retry(Retry::none()).no_timeout();
+    worker.handle(handler).start().unwrap();
+    enqueue(&pond, [member("a", 1)]).await;
+    assert_eq!(keeper.entered().await, 1);
+    keeper.let_go(1);
+    settled(&pond).await;
+    enqueue(&pond, (2..=5).map(|n| member("a", n)).chain([member("b", 6)])).await;
+    assert_eq!(keeper.entered().await, 6, "another group does not wait");
+    (clock, pond, keeper)
+}
+
+#[tokio::test]
+async fn a_probe_whose_group_has_more_heads_than_fit_into_memory_holds_no_other_group_up() {
+    let (clock, pond, mut keeper) = more_heads_than_fit(SECOND).await;
+    clock.advance(SECOND);
+    assert_eq!(keeper.entered().await, 2);
+    enqueue(&pond, [member("c", 7)]).await;
+    assert_eq!(keeper.entered().await, 7);
+    running(&pond, "q", 3).await;
+    assert_eq!(keeper.waiting(), [0; 0], "job 2 is the probe");
+    keeper.let_go(3);
+    assert_eq!(keeper.next(3).await, [3, 4, 5]);
+    keeper.let_go(3);
+    drained(&pond).await;
+}
+
+#[tokio::test]
+async fn all_heads_of_a_group_start_when_its_circuit_is_closed_by_hand_also_those_that_did_not_fit_into_memory() {
+    let (_, pond, mut keeper) = more_heads_than_fit(HOUR).await;
+    assert!(pond.queue("q").unwrap().close_group_circuit("a").await.unwrap());
+    assert_eq!(keeper.next(4).await, [2, 3, 4, 5]);
+    keeper.let_go(5);
+    drained(&pond).await;
+}
+
+#[tokio::test]
+async fn a_call_of_configure_that_was_interrupted_is_completed_by_the_next_one() {
+    let (clock, disk) = (ManualClock::new(), SimDisk::new());
+    let open = || Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
+    let pond = open();
+    let ids = enqueue(&pond, [member("a", 1), member("a", 2)]).await;
+    disk.hold_syncs();
+    let call = tokio::spawn(pond.queue("q").unwrap().configure(settings(2)));
+    let waiter = disk.clone();
+    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    disk.release_syncs();
+    close(pond).await;
+
+    let pond = open();
+    assert!(matches!(pond.explain(ids[1]).unwrap(), Explanation::GroupBusy { .. }));
+    configure(&pond, settings(2)).await;
+    assert!(matches!(pond.explain(ids[1]).unwrap(), Explanation::NoHandler { .. }), "{:?}", pond.explain(ids[1]));
+    assert_sound(&pond).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_changed_keeps_its_place_also_in_a_held_group_and_with_a_lower_number() {
+    let (clock, pond) = memory();
+    configure(&pond, settings(2).groups(GroupPolicy::Hold)).await;
+    let mut keeper = worker(&pond, &[1, 2], || Err("not yet".into()));
+    let ids = enqueue(&pond, (1..=3).map(|n| member("a", n))).await;
+    assert_eq!(keeper.next(2).await, [1, 2]);
+    keeper.let_go(2);
+    drained(&pond).await;
+    let urgent = || millpond::JobPatch::new().priority(millpond::Priority::FIRST);
+    configure(&pond, settings(1).groups(GroupPolicy::Hold)).await;
+    pond.update(ids[0], urgent()).await.unwrap();
+    clock.advance(SECOND);
+    assert_eq!(keeper.next(2).await, [1, 2]);
+    keeper.let_go(3);
+    drained(&pond).await;
+    assert_eq!(keeper.waiting(), [3]);
+
+    pond.queue("dead").unwrap().configure(settings(2).groups(GroupPolicy::Hold)).await.unwrap();
+    let mut keeper = worker_of(&pond, "dead", &[4, 5], || Err("not yet".into()));
+    let jobs = [member("b", 4).max_attempts(1), member("b", 5), member("b", 6)];
+    let ids: Vec<JobId> = pond.enqueue_many("dead", jobs).await.unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(keeper.next(2).await, [4, 5]);
+    keeper.let_go(2);
+    drained(&pond).await;
+    assert!(matches!(pond.explain(ids[2]).unwrap(), Explanation::GroupHeld { by, .. } if by == ids[0]));
+    pond.update(ids[1], urgent()).await.unwrap();
+    clock.advance(SECOND);
+    assert_eq!(keeper.entered().await, 5, "it had its place before the group was held");
+    keeper.let_go(1);
+    drained(&pond).await;
+    assert_eq!(keeper.waiting(), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_back_starts_also_if_its_group_is_paused_and_resumed_in_the_same_commit() {
+    let (clock, disk) = (ManualClock::new(), SimDisk::new());
+    let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
+    let mut keeper = worker(&pond, &[1], || Ok(Outcome::rate_limited(SECOND)));
+    enqueue(&pond, [member("a", 1), member("a", 2)]).await;
+    assert_eq!(keeper.entered().await, 1);
+    settled(&pond).await;
+    disk.hold_syncs();
+    let held = tokio::spawn(pond.enqueue("other", work(9)));
+    let waiter = disk.clone();
+    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let before = pond.testing().inbox();
+    keeper.let_go(1);
+    while pond.testing().inbox() == before {
+        tokio::task::yield_now().await;
+    }
+    let queue = pond.queue("q").unwrap();
+    let paused = tokio::spawn(queue.pause_group("a"));
+    tokio::task::yield_now().await;
+    let resumed = tokio::spawn(queue.resume_group("a"));
+    tokio::task::yield_now().await;
+    disk.release_syncs();
+    held.await.unwrap().unwrap();
+    assert!(paused.await.unwrap().unwrap() && resumed.await.unwrap().unwrap());
+    clock.advance(SECOND);
+    assert_eq!(keeper.entered().await, 1);
+    keeper.let_go(2);
+    drained(&pond).await;
+    assert_eq!(keeper.waiting(), [2]);
+}
+
 #[tokio::test]
 async fn a_batch_has_as_many_jobs_of_a_group_as_run_at_a_time() {
     let (_, pond) = memory();
@@ -333,9 +478,13 @@ async fn members_that_are_changed_moved_or_cancelled_leave_a_place_for_the_next(
     pond.update(ids[1], millpond::JobPatch::new().run_at(clock.wall() + HOUR)).await.unwrap();
     pond.move_to(ids[2], "other").await.unwrap();
     assert_sound(&pond).await;
-    let ran = record(&pond, "q", 1);
+    let (_worker, mut keeper) = gated(&pond, "q", 10);
+    assert_eq!(keeper.entered().await, 4);
+    running(&pond, "q", 1).await;
+    assert_eq!(keeper.waiting(), [0; 0], "job 2 has one of the places and waits");
+    keeper.let_go(3);
     drained(&pond).await;
-    assert_eq!(ran.all(), [4, 5, 6], "job 2 has one of the places and waits");
+    assert_eq!(keeper.waiting(), [5, 6]);
     assert_eq!(state(&pond, ids[1]), State::Scheduled);
 }
 

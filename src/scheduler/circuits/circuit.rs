@@ -77,6 +77,10 @@ impl Circuit {
         self.held.is_none() && self.window.failures() == 0 && self.ignored == 0
     }
 
+    pub fn has_failures(&self) -> bool {
+        self.window.failures() > 0
+    }
+
     /// Why no job starts, if none does.
     pub fn wait(&self, now: Now) -> Option<CircuitWait> {
         let held = self.held.as_ref()?;

@@ -9,8 +9,9 @@ use crate::job::{BucketKey, Circuit as Shown, CircuitBreaker, CircuitStep, IdMap
 use crate::scheduler::handed_out::RunId;
 use crate::time::Now;
 
-/// How many groups of a queue have a circuit in memory: those that are open or half open, and those with failures in their
-/// windows. Above it the window is forgotten of the group whose last end was the longest ago. While this many are open, the ends
+/// How many groups of a queue have a circuit in memory: those that are open or half open, those with failures in their windows, and
+/// those that were open. Above it one is forgotten that has no failures, or else the window of the group whose last end was the
+/// longest ago. While this many are open, the ends
 /// of further groups do not count.
 pub(super) const GROUPS_MAX: usize = 10_000;
 
@@ -25,8 +26,8 @@ pub(crate) struct Circuits {
     group_breaker: Option<CircuitBreaker>,
     own: Option<Circuit>,
     groups: HashMap<Arc<str>, OfGroup>,
-    /// The groups whose circuits are closed, by their last end.
-    closed: BTreeMap<u64, Arc<str>>,
+    /// The groups whose circuits are closed, in the order in which they are forgotten.
+    closed: BTreeMap<Closed, Arc<str>>,
     /// The number of the last end of a group.
     ends: u64,
     /// Runs up to this serial were started by an earlier worker.
@@ -38,9 +39,12 @@ pub(crate) struct Circuits {
 #[derive(Debug)]
 struct OfGroup {
     circuit: Circuit,
-    /// The number of its last end.
-    end: u64,
+    /// Its place among those that are closed.
+    place: Closed,
 }
+
+/// Whether the window has failures, and the number of the last end.
+type Closed = (bool, u64);
 
 impl Circuits {
     /// The queue has a worker with these breakers. Returns the circuits that were open and that none of them has any more, by
@@ -171,13 +175,13 @@ impl Circuits {
         }
         let Some(of_group) = self.groups.get_mut(group) else { return Effect::Nothing };
         self.ends += 1;
-        self.closed.remove(&of_group.end);
-        of_group.end = self.ends;
+        self.closed.remove(&of_group.place);
         let effect = of_group.circuit.ended(run, verdict, &breaker, serial, now);
         if of_group.circuit.is_as_new() {
             self.groups.remove(group);
         } else if !of_group.circuit.is_held() {
-            self.closed.insert(self.ends, group.clone());
+            of_group.place = (of_group.circuit.has_failures(), self.ends);
+            self.closed.insert(of_group.place, group.clone());
         }
         effect
     }
@@ -188,7 +192,7 @@ impl Circuits {
             let Some((_, longest_ago)) = self.closed.pop_first() else { return false };
             self.groups.remove(&longest_ago);
         }
-        self.groups.insert(group.clone(), OfGroup { circuit: Circuit::closed(breaker), end: 0 });
+        self.groups.insert(group.clone(), OfGroup { circuit: Circuit::closed(breaker), place: (false, 0) });
         true
     }
 
@@ -203,9 +207,10 @@ impl Circuits {
         match group {
             None => self.own.get_or_insert_with(new).opened(until, serial),
             Some(group) => {
-                let of_group = self.groups.entry(group.clone()).or_insert_with(|| OfGroup { circuit: new(), end: 0 });
+                let of_group =
+                    self.groups.entry(group.clone()).or_insert_with(|| OfGroup { circuit: new(), place: (false, 0) });
                 of_group.circuit.opened(until, serial);
-                self.closed.remove(&of_group.end);
+                self.closed.remove(&of_group.place);
             }
         }
         true
@@ -221,15 +226,15 @@ impl Circuits {
             (None, None) => self.own = None,
             (Some(group), _) => {
                 let Some(of_group) = self.groups.get_mut(group) else { return };
-                self.closed.remove(&of_group.end);
+                self.closed.remove(&of_group.place);
                 if self.group_breaker.is_none() {
                     self.groups.remove(group);
                     return;
                 }
                 of_group.circuit.close(serial);
                 self.ends += 1;
-                of_group.end = self.ends;
-                self.closed.insert(self.ends, group.clone());
+                of_group.place = (false, self.ends);
+                self.closed.insert(of_group.place, group.clone());
             }
         }
     }

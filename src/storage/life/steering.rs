@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{CancelOutcome, Change, EndedJob, JobId, Order, Patch, QueueId, State, life};
+use crate::job::{CancelOutcome, EndedJob, JobId, Order, Patch, QueueId, State, life};
 use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::place::{KnownQueue, Location, Place};
@@ -68,15 +68,6 @@ impl Batch<'_> {
         }
         let stored = self.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
         Ok(Some(EndedJob { id, queue, record: Some(stored.record) }))
-    }
-
-    /// Whether this batch has written the end of the job's attempt, which dispatch is told after the commit.
-    fn has_returned(&self, id: JobId) -> bool {
-        self.changes.iter().any(|change| match change {
-            Change::Settled { id: settled } => *settled == id,
-            Change::Returned { job } => job.id == id,
-            _ => false,
-        })
     }
 
     /// Changes a waiting job. It keeps its id, and its position within its group.

@@ -238,6 +238,15 @@ impl<'t> Batch<'t> {
         self.writes += 1;
     }
 
+    /// Whether this batch has written the end of the job's attempt, which dispatch is told after the commit.
+    pub fn has_returned(&self, id: JobId) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Settled { id: settled } => *settled == id,
+            Change::Returned { job } => job.id == id,
+            _ => false,
+        })
+    }
+
     /// How many bytes of records it has stored or moved: about as many are held until its commit.
     pub fn moved_bytes(&self) -> u64 {
         self.moved_bytes

@@ -16,35 +16,45 @@ pub(crate) struct QueueRow {
     pub paused: bool,
     pub settings: QueueSettings,
     pub tally: Tally,
+    /// More jobs of each group may run at a time than before, and not all groups know it.
+    pub fills_groups: bool,
     /// What an operator has set, if anything. It is in a table of its own.
     pub steered: Option<Arc<Steered>>,
 }
 
 impl QueueRow {
     pub(in crate::storage) fn new(name: Arc<str>) -> Self {
-        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default(), steered: None }
+        Self {
+            name,
+            paused: false,
+            settings: QueueSettings::default(),
+            tally: Tally::default(),
+            fills_groups: false,
+            steered: None,
+        }
     }
 }
 
-/// The name, whether it is paused, the settings that each row has, and the counts. The group concurrency follows, if it is not 1.
+/// The name, whether it is paused, the settings that each row has, and the counts. If the group concurrency is not 1, it follows, and
+/// then whether there are groups to fill.
 type StoredQueue = (Arc<str>, bool, (Capacity, WhenFull, GroupPolicy, Retention), Tally);
 
 impl Serialize for QueueRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { name, paused, settings, tally, steered: _ } = self;
+        let Self { name, paused, settings, tally, fills_groups, steered: _ } = self;
         let QueueSettings { capacity, when_full, groups, retention, group_concurrency } = settings;
         let stored = (name, paused, (capacity, when_full, groups, retention), tally);
         if *group_concurrency == 1 {
             stored.serialize(serializer)
         } else {
-            (stored, group_concurrency).serialize(serializer)
+            (stored, group_concurrency, fills_groups).serialize(serializer)
         }
     }
 }
 
 impl<'de> Deserialize<'de> for QueueRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(2, ReadQueueRow)
+        deserializer.deserialize_tuple(3, ReadQueueRow)
     }
 }
 
@@ -63,7 +73,8 @@ impl<'de> Visitor<'de> for ReadQueueRow {
         let (capacity, when_full, groups, retention) = settings;
         // The row ends here if it is 1, which the format reports as an error.
         let group_concurrency = parts.next_element().ok().flatten().unwrap_or(1);
+        let fills_groups = parts.next_element().ok().flatten().unwrap_or(false);
         let settings = QueueSettings { capacity, when_full, groups, retention, group_concurrency };
-        Ok(QueueRow { name, paused, settings, tally, steered: None })
+        Ok(QueueRow { name, paused, settings, tally, fills_groups, steered: None })
     }
 }

@@ -10,21 +10,26 @@ use crate::storage::Batch;
 /// How many groups one commit gives further heads.
 const GROUPS_PER_COMMIT: usize = 1_000;
 
-/// Sets the settings of a queue. Returns whether more jobs of a group may run at a time than before: then the groups that are there
-/// must be [filled](fill_groups).
+/// Sets the settings of a queue. Returns whether more jobs of a group may run at a time than before, or not all groups know it from
+/// an earlier call: then the groups that are there must be [filled](fill_groups).
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<bool, Error> {
     let queue = batch.queue_named(queue)?;
-    let before = std::mem::replace(&mut batch.queue_mut(queue).settings, settings.clone());
-    Ok(before.group_concurrency < settings.group_concurrency)
+    let row = batch.queue_mut(queue);
+    let before = std::mem::replace(&mut row.settings, settings.clone());
+    let is_raised = before.group_concurrency < settings.group_concurrency;
+    row.fills_groups = settings.group_concurrency > 1 && (row.fills_groups || is_raised);
+    Ok(row.fills_groups)
 }
 
 /// Lets as many jobs of each group run as the settings of the queue say, in some of the groups behind `after`. Returns the group
 /// behind which the next call goes on.
 pub(crate) fn fill_groups(batch: &mut Batch<'_>, queue: &str, after: Option<&str>) -> Result<Option<Arc<str>>, Error> {
-    match batch.find_queue(queue) {
-        Some(queue) => Ok(batch.fill_groups(queue, after, GROUPS_PER_COMMIT)?),
-        None => Ok(None),
+    let Some(queue) = batch.find_queue(queue) else { return Ok(None) };
+    let last = batch.fill_groups(queue, after, GROUPS_PER_COMMIT)?;
+    if last.is_none() {
+        batch.queue_mut(queue).fills_groups = false;
     }
+    Ok(last)
 }
 
 /// The queue to pause or resume. `None` if it is to be resumed and nothing of it is stored: then it is not paused.

@@ -50,12 +50,7 @@ impl Model {
         self.job(id).parked = skips && waits;
         match (self.is_head(id), skips && waits) {
             (true, true) => self.leave_heads(key, id),
-            (true, false) => {
-                // It asks for its place again, which no job gets while a dead letter holds the group.
-                let fresh = self.jobs[&id].fresh;
-                self.leave_heads(key, id);
-                self.job(id).fresh = fresh;
-            }
+            (true, false) => self.set_head(key, id),
             (false, false) => self.fill(key),
             (false, true) => {}
         }

@@ -51,27 +51,26 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         self.put_member(queue, member, id, &bytes)?;
         let mut row = self.group(queue, &member.group)?;
-        let is_parked = match waits {
-            Some(due) if member.parked => {
-                self.put_pointer(queue, id, due)?;
-                true
-            }
-            _ => false,
-        };
-        if row.held_by().is_some() {
-            // A parked member can have been a head until now, and come back changed: then the row is written already.
+        let is_parked = waits.filter(|_| member.parked);
+        if let Some(due) = is_parked {
+            self.put_pointer(queue, id, due)?;
+            return if row.remove_head(id) { self.fill(queue, &member.group, row) } else { Ok(()) };
+        }
+        let comes_back = row.head(id).is_some();
+        if !comes_back && !self.has_room(queue, &row) {
             return Ok(());
         }
-        match self.heads_max(queue) {
-            1 if !row.heads.is_empty() => Ok(()),
-            1 if !is_parked => {
-                // Nobody else waits.
-                self.make_head(queue, &mut row, member, id, bytes)?;
-                self.put_group(queue, &member.group, &row)
-            }
-            // It can have been a head until now, and come back changed.
-            _ => self.fill(queue, &member.group, row),
+        // With one head at most, nobody else waits.
+        if comes_back || self.heads_max(queue) == 1 {
+            self.make_head(queue, &mut row, member, id, bytes)?;
+            return self.put_group(queue, &member.group, &row);
         }
+        self.fill(queue, &member.group, row)
+    }
+
+    /// Whether the group may have another head.
+    fn has_room(&mut self, queue: QueueId, row: &GroupRow) -> bool {
+        row.held_by().is_none() && row.heads.len() < self.heads_max(queue)
     }
 
     /// Writes a member's row at its place. The index is told by the caller.
@@ -150,7 +149,7 @@ impl Batch<'_> {
     }
 
     /// Removes a waiting member and every entry that leads to it, and returns its row. If it was a head, the next
-    /// member becomes one, unless it `comes_back` in the same batch: then its place is free until it has joined again.
+    /// member becomes one, unless it `comes_back` in the same batch: then its place is kept until it has joined again.
     pub(in crate::storage) fn leave_waiting(
         &mut self,
         queue: QueueId,
@@ -169,11 +168,14 @@ impl Batch<'_> {
         } else if let Some(head) = row.head(id) {
             self.drop_head_entry(queue, head)?;
             if comes_back {
-                row.remove_head(id);
+                row.put_head(Head { at: HeadAt::Held, ..head });
                 self.put_group(queue, &member.group, &row)?;
             }
         }
-        self.leave_group(queue, id)?;
+        match comes_back {
+            true => drop(self.tables.members()?.remove(member.key(queue, id))?),
+            false => drop(self.leave_group(queue, id)?),
+        }
         Ok(Some(bytes))
     }
 
@@ -208,8 +210,7 @@ impl Batch<'_> {
         group: &Arc<str>,
         mut row: GroupRow,
     ) -> Result<(), Fault> {
-        let heads_max = if row.held_by().is_some() { 0 } else { self.heads_max(queue) };
-        while row.heads.len() < heads_max
+        while self.has_room(queue, &row)
             && let Some((seq, id, bytes)) = self.first_waiting_member(queue, group, &row.heads)?
         {
             let member = Member { group: group.clone(), parked: false, seq };
@@ -223,8 +224,9 @@ impl Batch<'_> {
         self.put_group(queue, group, &row)
     }
 
-    /// Fills at most `groups_max` of the groups whose names come behind `after`: each may have more heads than before. Returns the
-    /// name of the last group that was looked at, if others may follow.
+    /// Fills groups whose names come behind `after`, each of which may have more heads than before: at most `groups_max`, and no
+    /// further one once the jobs that can start have as many bytes as are moved at once. Returns the name of the last group that
+    /// was looked at, if others may follow.
     pub(in crate::storage::life) fn fill_some(
         &mut self,
         queue: QueueId,
@@ -245,11 +247,19 @@ impl Batch<'_> {
             }
             groups.push(group.into());
         }
-        for group in &groups {
+        let is_last_page = groups.len() < groups_max;
+        let before = self.moved_bytes();
+        for (looked_at, group) in groups.iter().enumerate() {
             let row = self.group(queue, group)?;
-            self.fill(queue, group, row)?;
+            if self.has_room(queue, &row) {
+                self.fill(queue, group, row)?;
+            }
+            let is_last = is_last_page && looked_at + 1 == groups.len();
+            if !is_last && self.moved_bytes() - before >= self.limits.moved_at_once {
+                return Ok(Some(group.clone()));
+            }
         }
-        Ok(if groups.len() == groups_max { groups.pop() } else { None })
+        Ok(if is_last_page { None } else { groups.pop() })
     }
 
     /// The place at which a head, which was handed out, waits. It is parked there if the rest of its group goes on.
@@ -318,7 +328,7 @@ impl Batch<'_> {
         self.put_member(queue, &back, id, &bytes)?;
         self.index(id, queue, Place::Member(back.clone()))?;
         self.make_pending(queue, &back, id, &mut record, bytes)?;
-        self.fill(queue, &back.group, row)
+        if self.has_room(queue, &row) { self.fill(queue, &back.group, row) } else { Ok(()) }
     }
 
     // --- made anew ---

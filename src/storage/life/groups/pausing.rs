@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::row::{GroupRow, Head, HeadAt};
-use crate::job::{Change, JobId, Order, QueueId};
+use crate::job::{JobId, Order, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
@@ -63,7 +63,7 @@ impl Batch<'_> {
         handed_out: impl Fn(JobId) -> Option<Order>,
     ) -> Result<(), Fault> {
         for head in row.heads.clone().into_iter().filter(|head| head.at == HeadAt::Held) {
-            if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
+            if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_returned(head.id)) {
                 let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
                 self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
                 row.put_head(Head { at: HeadAt::Ready { priority, position }, ..head });
@@ -79,11 +79,5 @@ impl Batch<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the end of its run is part of this batch, which dispatch does not know yet.
-    fn has_ended(&self, id: JobId) -> bool {
-        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
-        self.changes.iter().any(ends)
     }
 }

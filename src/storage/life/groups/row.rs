@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{JobId, QueueId};
+use crate::job::{GroupPolicy, JobId, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
@@ -170,10 +170,12 @@ impl Batch<'_> {
         group: &str,
         heads: &[Head],
     ) -> Result<Option<(u64, JobId, Bytes)>, Fault> {
+        let mut heads = heads.iter().map(|head| (head.seq, head.id.get())).peekable();
         for row in self.tables.members()?.range(waiting_in(queue, group))? {
             let (key, row) = row?;
             let (.., seq, id) = key.value();
-            if !heads.iter().any(|head| head.id.get() == id) {
+            while heads.next_if(|head| *head < (seq, id)).is_some() {}
+            if heads.next_if_eq(&(seq, id)).is_none() {
                 return Ok(Some((seq, JobId::new(id), Bytes::copy_from_slice(row.value()))));
             }
         }
@@ -190,8 +192,8 @@ impl Batch<'_> {
     // --- rebuilt ---
 
     /// Rebuilds a group's row. A group has a row if it has a head or is stopped, and a head of a group that is not paused
-    /// has an entry in `heads` or `delayed`. So the row follows from those. A group that a dead letter held is paused
-    /// afterwards.
+    /// has an entry in `heads` or `delayed`. So the heads follow from those. A group is paused afterwards that was paused or that
+    /// a dead letter can have held: that has fewer heads than it may have while others wait, or whose queue holds groups.
     pub(in crate::storage) fn group_anew(
         &mut self,
         queue: QueueId,
@@ -202,9 +204,11 @@ impl Batch<'_> {
         let mut row = GroupRow::default();
         self.ready_heads(queue, group, &mut row)?;
         self.due_heads(queue, group, &mut row)?;
-        if row.heads.is_empty() {
+        let has_room = row.heads.len() < self.heads_max(queue);
+        let others_wait = has_room && self.first_waiting_member(queue, group, &row.heads)?.is_some();
+        if row.heads.is_empty() || others_wait || self.queue_ref(queue).settings.groups == GroupPolicy::Hold {
             row.stop = Stop::Paused;
-            // Those that run are among the first.
+            self.pause_heads(queue, &mut row)?;
             while row.heads.len() < self.heads_max(queue)
                 && let Some((seq, id, _)) = self.first_waiting_member(queue, group, &row.heads)?
             {
