@@ -151,7 +151,6 @@ fn a_deletion_of_many_beside_enqueues_starts_and_ends_counts_what_has_not_run() 
         assert_eq!(count(&became, Became::Gone), done.changed, "{done:?}: {became:?}");
         assert_eq!(count(&became, Became::Cancelled), 0, "{became:?}");
         assert!(done.changed <= done.matched, "{done:?}");
-        // It waits for its time behind the others, so that none has it when the verb begins.
         MET[0].fetch_add(usize::from(done.changed < done.matched), Ordering::Relaxed);
         MET[1].fetch_add(usize::from(became[4] == Became::Gone), Ordering::Relaxed);
         is_sound(&pond);
