@@ -32,7 +32,7 @@ const MOVABLE: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEn
 /// A verb covers the jobs that exist when it begins. It works in chunks of at most 1,000 jobs, each a commit of its own, which
 /// it shares with other calls: so it does not stop the queue, however many jobs match. Just before a job is changed, it is
 /// checked again that the job matches and is in a state in which the verb applies; otherwise the job is passed over. A job
-/// whose handler is running is passed over too.
+/// whose handler is running is passed over by all verbs but [`cancel`](Self::cancel).
 ///
 /// If the process ends in the middle, the chunks that were committed remain. The verb can simply be called again. To
 /// continue instead of looking at all jobs again, keep the cursor that [`on_progress`](Self::on_progress) gets, and pass it to

@@ -1,17 +1,16 @@
 //! The pages of the guide and of the reference: `SUMMARY.md` lists each page of the guide, every link of a page leads to a
-//! file or a heading that exists, and every page of the guide is in the rustdoc, so that its blocks are compiled.
-//!
-//! This is what `mdbook build` would check, without a program that CI has to build.
+//! file or a heading that exists, and every page of the guide is in the rustdoc, so that its blocks are compiled. The book
+//! that is made of the pages has tests of its own, in `book.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -24,10 +23,16 @@ fn pages_in(directory: &str) -> Vec<PathBuf> {
 }
 
 /// The names of the guide's pages, such as `retries.md`.
-fn pages_of_the_guide() -> BTreeSet<String> {
+pub fn pages_of_the_guide() -> BTreeSet<String> {
     let names =
         pages_in("docs/guide/src").into_iter().map(|page| page.file_name().unwrap().to_str().unwrap().to_owned());
     names.filter(|name| name != "SUMMARY.md").collect()
+}
+
+/// The pages that make a file of `docs/` a page of the book, such as `reference/logging.md`.
+pub fn pages_of_the_reference() -> BTreeSet<String> {
+    let name = |page: PathBuf| format!("reference/{}", page.file_name().unwrap().to_str().unwrap());
+    pages_in("docs/guide/src/reference").into_iter().map(name).collect()
 }
 
 fn all_pages() -> Vec<PathBuf> {
@@ -36,12 +41,12 @@ fn all_pages() -> Vec<PathBuf> {
 }
 
 /// The text without its fenced blocks, in which brackets are code.
-fn prose(text: &str) -> String {
+pub fn prose(text: &str) -> String {
     text.split("```").step_by(2).collect()
 }
 
 /// The targets of `[text](target)` and of `[label]: target`.
-fn targets(prose: &str) -> Vec<&str> {
+pub fn targets(prose: &str) -> Vec<&str> {
     let inline = prose.match_indices("](").map(|(at, found)| {
         let target = &prose[at + found.len()..];
         &target[..target.find(')').unwrap()]
@@ -49,7 +54,7 @@ fn targets(prose: &str) -> Vec<&str> {
     inline.chain(definitions(prose).map(|(_, target)| target)).collect()
 }
 
-fn definitions(prose: &str) -> impl Iterator<Item = (&str, &str)> {
+pub fn definitions(prose: &str) -> impl Iterator<Item = (&str, &str)> {
     let defined = prose.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
     defined.filter(|(label, _)| !label.contains(']'))
 }
@@ -69,21 +74,35 @@ fn headings(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// A page of the book as mdBook reads it: with the files that it includes.
+pub fn with_included(source: &Path, page: &str) -> String {
+    let page = source.join(page);
+    let text = read(&page);
+    let mut parts = text.split("{{#include ");
+    let mut whole = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (file, rest) = part.split_once("}}").unwrap();
+        whole += &read(page.parent().unwrap().join(file));
+        whole += rest;
+    }
+    whole
+}
+
 #[test]
 fn the_summary_lists_every_page_of_the_guide_once() {
     let summary = read("docs/guide/src/SUMMARY.md");
     let listed = targets(&summary);
     let once: BTreeSet<String> = listed.iter().map(|page| (*page).to_owned()).collect();
     assert_eq!(once.len(), listed.len(), "a page is listed twice");
-    assert_eq!(once, pages_of_the_guide());
+    assert_eq!(once, &pages_of_the_guide() | &pages_of_the_reference());
 }
 
 #[test]
 fn the_title_of_a_page_is_the_one_in_the_summary() {
     let summary = read("docs/guide/src/SUMMARY.md");
-    for page in pages_of_the_guide() {
-        let text = read(Path::new("docs/guide/src").join(&page));
-        let title = text.lines().next().unwrap().strip_prefix("# ").unwrap();
+    for page in &pages_of_the_guide() | &pages_of_the_reference() {
+        let text = with_included(Path::new("docs/guide/src"), &page);
+        let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap();
         assert!(summary.contains(&format!("[{title}]({page})")), "{page}: {title}");
     }
 }
@@ -99,17 +118,17 @@ fn the_book_has_a_title_and_a_folder_of_pages() {
             None => {
                 let (key, value) =
                     line.split_once(" = ").unwrap_or_else(|| panic!("neither a section nor a setting: {line}"));
-                let value: String = serde_json::from_str(value).expect("each value is a text");
+                let value: serde_json::Value = serde_json::from_str(value).expect("a text or a truth value");
                 settings.push((section, key, value));
             }
         }
     }
     let of = |section: &str, key: &str| {
-        settings.iter().find(|(s, k, _)| (*s, *k) == (section, key)).map(|(_, _, value)| value)
+        settings.iter().find(|(s, k, _)| (*s, *k) == (section, key)).and_then(|(_, _, value)| value.as_str())
     };
     assert!(of("book", "title").is_some());
-    assert_eq!(of("book", "src").map(String::as_str), Some("src"));
-    assert_eq!(of("rust", "edition").map(String::as_str), Some("2024"));
+    assert_eq!(of("book", "src"), Some("src"));
+    assert_eq!(of("rust", "edition"), Some("2024"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod ages;
 mod at_most_once;
 mod backup;
 mod batch_handlers;
+mod book;
 mod bounded;
 mod bulk_in_transactions;
 mod callbacks;

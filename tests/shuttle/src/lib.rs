@@ -12,8 +12,10 @@ mod blocking;
 mod groups;
 mod handles;
 mod reopening;
+mod schedules;
+mod selections;
 mod shutdown;
 mod support;
+mod unique;
 mod waiters;
 mod workers;
-

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use millpond::testing::ManualClock;
 use millpond::Error;
+use millpond::testing::ManualClock;
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 

@@ -10,7 +10,6 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::{Config, Runner};
 
-
 const RUNS_DEFAULT: usize = 1_000;
 
 fn number(name: &str) -> Option<u64> {
