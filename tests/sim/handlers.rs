@@ -17,6 +17,7 @@ use redb::{ReadableTable, TableDefinition};
 use crate::guest_talk::{self, GuestStart};
 use crate::plan::{new_job, queue_name, random_job};
 use crate::reports;
+use crate::unique::UNIQUE;
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -26,6 +27,9 @@ pub const DEAD_ROWS: TableDefinition<u64, u64> = TableDefinition::new("dead_rows
 
 /// The hook for dead jobs. It writes for every job, and then fails for some of them if `fails`.
 pub fn on_dead(tx: &Transaction<'_>, dead: &DeadJob<'_>, fails: bool) -> Result<(), BoxError> {
+    if dead.queue() == UNIQUE {
+        return Ok(());
+    }
     let id = dead.id().get();
     count_up(tx, DEAD_ROWS, id)?;
     match id % 8 {
@@ -201,12 +205,12 @@ impl Timers {
         due.into_iter().for_each(Waker::wake);
     }
 
-    fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
+    pub fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
         Sleep { timers: self.clone(), until: self.clock.monotonic() + time, key: None }
     }
 }
 
-struct Sleep {
+pub struct Sleep {
     timers: Arc<Timers>,
     until: Duration,
     key: Option<(Duration, u64)>,

@@ -32,6 +32,7 @@ mod reports;
 mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;
+mod unique;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

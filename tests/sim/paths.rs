@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 106 + 12] = [
+static PATHS: [Path; 116 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -157,6 +157,17 @@ static PATHS: [Path; 106 + 12] = [
     seen("runs of a schedule were missed"),
     seen("a missed run of a schedule was made up"),
     said("schedules began anew because the clock was set back", "the times of schedules are computed again"),
+    // Unique keys.
+    seen("a call found its key held"),
+    seen("a waiting job was replaced"),
+    seen("a job that waits for calls was put off by another one"),
+    seen("a job ran as what it was replaced with"),
+    seen("a job that runs was not replaced"),
+    seen("a key was free because its job ran"),
+    seen("a key was free because its job was handed out"),
+    seen("a window held a key after the end of its job"),
+    seen("a job was next when the one before it with its key ended"),
+    seen("a call with a key was durable, and no event said so"),
     // Ages.
     seen("a waiting job expired"),
     seen("a job expired by the wall clock"),

@@ -26,6 +26,7 @@ use crate::paths::took;
 use crate::plan::{GROUPS_MAX, KINDS, Plan, queue_name};
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
 use crate::scrambled::Scrambled;
+use crate::unique::{Uniques, is_of_uniques, is_unique};
 
 /// What a clock shows that was not set.
 const UNSET: u64 = 5_000;
@@ -83,6 +84,7 @@ impl Trace {
 pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
+    pub uniques: Uniques,
     pub rng: Rng,
     /// Decides which calls are made again.
     pub repeats: Rng,
@@ -136,6 +138,7 @@ impl World {
         };
         let oracle = Oracle::new(&plan, wall);
         let schedules = Schedules::random(seed, &plan);
+        let uniques = Uniques::random(seed, &plan);
         let stage = Arc::new(Mutex::new(stage));
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
@@ -160,6 +163,7 @@ impl World {
             clock,
             plan,
             schedules,
+            uniques,
             repeats: Rng::with_seed(seed ^ 0x7265_7065_6174),
         };
         world.note(|world| format!("{:?}", world.plan));
@@ -239,7 +243,8 @@ impl World {
                 self.start_worker(queue);
             }
         }
-        self.set_up_schedules()
+        self.set_up_schedules()?;
+        self.set_up_uniques()
     }
 
     pub fn start_worker(&mut self, queue: usize) {
@@ -326,6 +331,7 @@ impl World {
 
     /// Runs one round of the writer. Returns true if there was something to do.
     pub fn write(&mut self) -> Result<bool, String> {
+        self.uniques.commits(&self.oracle);
         let wrote = self.steps().write();
         self.account_for_slow_disk();
         if wrote {
@@ -373,9 +379,16 @@ impl World {
                 continue;
             }
             // Faults are for the engine, not for the reads of the simulation.
-            let read =
-                |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
-            self.oracle.told(&event, read)?;
+            let read = |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok());
+            if is_of_uniques(&event) {
+                self.oracle.told_of_schedules(&event)?;
+                self.uniques.told(&event, &self.oracle, read)?;
+                continue;
+            }
+            if matches!(event, Event::Degraded { .. }) {
+                self.uniques.is_in_doubt();
+            }
+            self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
         Ok(())
     }
@@ -413,6 +426,7 @@ impl World {
 
     /// Checks the notes of what handlers did.
     fn notice(&mut self) -> Check {
+        self.notice_uniques()?;
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
         let mut blocked = false;
         for note in &notes {
@@ -558,20 +572,24 @@ impl World {
         let view = if degraded { None } else { self.disk.without_faults(|| self.view(moment)) };
         let Some(view) = view else {
             self.oracle.blind = true;
+            self.uniques.is_in_doubt();
             return Ok(());
         };
         self.note(|_| format!("compare: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
         self.see_rates();
         self.oracle.compare(moment, &view)?;
+        self.uniques.compare(moment, &view.uniques)?;
         self.compare_schedules()
     }
 
     fn view(&self, moment: Moment) -> Option<View> {
         let pond = &self.now().pond;
-        let (mut jobs, mut cursor) = (Vec::new(), None);
+        let (mut jobs, mut uniques, mut cursor) = (Vec::new(), Vec::new(), None);
         loop {
             let page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
-            jobs.extend(page.jobs.into_iter().filter(|job| !is_scheduled(job)));
+            let (with_keys, others): (Vec<_>, Vec<_>) = page.jobs.into_iter().partition(is_unique);
+            uniques.extend(with_keys);
+            jobs.extend(others.into_iter().filter(|job| !is_scheduled(job)));
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -589,7 +607,7 @@ impl World {
             let of_queue = groups.into_iter().filter(|group| group.held_by.is_some());
             held.extend(of_queue.map(|group| (queue.name().to_owned(), group.name)));
         }
-        Some(View { jobs, rows, dead_rows, counts, paused, held, kept })
+        Some(View { jobs, uniques, rows, dead_rows, counts, paused, held, kept })
     }
 
     fn see_rates(&self) {
@@ -731,6 +749,10 @@ impl World {
         }
         self.oracle.no_job_outlives_its_expiry()?;
         self.no_schedule_is_due()?;
+        self.uniques.rested(&self.oracle, |id| {
+            let info = self.disk.without_faults(|| self.now().pond.job(JobId::new(id)));
+            info.ok().map(|info| info.state)
+        })?;
         if let Err(why) = self.oracle.no_job_was_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }

@@ -6,7 +6,8 @@ use super::{Check, Oracle};
 use crate::paths::took;
 
 impl Oracle {
-    /// An event about a schedule, or about one of its jobs, which are not compared one by one.
+    /// An event about a schedule, or about a job that is not compared with a call of its own: one of a schedule, or with a unique
+    /// key.
     pub fn told_of_schedules(&mut self, event: &Event) -> Check {
         match event {
             Event::Enqueued { id, .. } if id.get() <= self.last_id => {

@@ -30,6 +30,7 @@
 //! | I26 | a seed repeats | `main.rs` |
 //! | I27 | each time of a schedule runs once | `schedules.rs` |
 //! | I28 | what runs report is kept, and their events are in order | `reports.rs` |
+//! | I29 | unique keys | `unique/oracle.rs` |
 
 mod answers;
 mod clocks;
@@ -204,7 +205,7 @@ const MARK_AFTER: u64 = 10_000_000;
 pub type History<T> = Vec<(u64, T)>;
 
 /// The engine's own time, as closely as it can be known.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub least: u64,
     pub most: u64,
