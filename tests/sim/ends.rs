@@ -226,6 +226,7 @@ impl World {
                 | Note::Read { .. }
                 | Note::Reused { .. }
                 | Note::Unseen { .. }
+                | Note::Wrong(_)
                 | Note::Blocked { .. } => false,
             };
             if is_late {

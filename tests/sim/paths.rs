@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 116 + 12] = [
+static PATHS: [Path; 120 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -115,6 +115,11 @@ static PATHS: [Path; 116 + 12] = [
     seen("a kind was paused"),
     seen("a blocking handler ran"),
     seen("all threads were busy"),
+    // Batch handlers.
+    seen("a batch handler was called with several jobs"),
+    seen("a batch handler was called with fewer jobs than it takes"),
+    seen("a job of a batch had timed out when its handler returned"),
+    seen("the jobs of one call ended differently"),
     // Reports of handlers.
     seen("lines of a log were dropped"),
     seen("what a run reported was kept with its end"),

@@ -15,6 +15,7 @@ use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
+use crate::batches::handle_batch;
 use crate::calls::Caller;
 use crate::compare::{Moment, View, number_of};
 use crate::guest_talk;
@@ -278,6 +279,11 @@ impl World {
                 continue;
             }
             let scene = scene.clone();
+            if let Some(batch) = self.plan.batches.of(queue, kind) {
+                let most = self.plan.batches.most(queue, kind).unwrap_or(1);
+                worker = worker.handle_batch_raw(name, batch, move |jobs| handle_batch(scene.clone(), most, jobs));
+                continue;
+            }
             if self.plan.threads.is_blocking(queue, kind) {
                 worker = worker.handle_blocking_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| {
                     handle_blocking(&scene, &job, &ctx)
@@ -390,7 +396,7 @@ impl World {
             }
             self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
-        Ok(())
+        self.uniques.heard()
     }
 
     pub fn dispatch(&mut self) {

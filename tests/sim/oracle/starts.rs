@@ -38,6 +38,7 @@ impl Oracle {
                 self.unseen(*id);
                 Ok(())
             }
+            Note::Wrong(why) => Err(why.clone()),
             Note::Told { n } => {
                 took("a handler was told to stop");
                 let _ = n;

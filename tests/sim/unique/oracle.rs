@@ -40,6 +40,8 @@ struct Job {
     is_taken: bool,
     /// A call was answered as it is only while the job is handed out: so it must have been.
     must_start: bool,
+    /// Another job was stored with its key, so its end must be in the same commit.
+    must_end: bool,
     /// It is not known whether its last end is durable.
     unsure: bool,
     /// An attempt has ended, and did not end it.
@@ -70,6 +72,13 @@ pub(super) struct Known {
     commits: u64,
     /// The oracle's age when the last commit began.
     age: u64,
+}
+
+impl Job {
+    /// Its handler has completed it.
+    fn completes(&self) -> bool {
+        self.is_taken && self.ending.is_some_and(|(completes, _)| completes)
+    }
 }
 
 impl Uniques {
@@ -106,6 +115,16 @@ impl Uniques {
         self.known.commits += 1;
         for (id, job) in &mut self.known.jobs {
             job.is_taken = self.known.running.contains_key(id) || job.ending.is_some();
+        }
+    }
+
+    /// The events of a commit were read.
+    pub fn heard(&self) -> Check {
+        match self.known.jobs.iter().find(|(_, job)| job.must_end && job.ended.is_none() && !self.known.blind) {
+            Some((id, job)) => {
+                Err(format!("I29: another job was stored with its key, and it has not ended: {id} {job:?}"))
+            }
+            None => Ok(()),
         }
     }
 
@@ -232,6 +251,7 @@ impl Uniques {
                 });
                 job.must_start = !job.is_taken;
             }
+            job.must_end = job.ended.is_none() && matches!(self.keys[key].holds, Holds::UntilEnded(_));
         }
         let mut job = self.new_job(n, key, Some((self.known.age, oracle.age)));
         job.changed_in = commit;
@@ -261,6 +281,7 @@ impl Uniques {
             ending: None,
             is_taken: false,
             must_start: false,
+            must_end: false,
             unsure: false,
             is_back: false,
             steered: false,
@@ -276,7 +297,8 @@ impl Uniques {
         let passed = |time: u64| job.stored.is_none_or(|(not_before, _)| age - not_before >= time);
         match (self.keys[key].holds, job.ended) {
             (Holds::Window(window), _) => passed(window),
-            (Holds::UntilEnded(_), None) => false,
+            // A job that completes in the same commit holds its key no longer: its row is removed before the calls are made.
+            (Holds::UntilEnded(at_least), None) => job.completes() && passed(at_least),
             (Holds::UntilEnded(_), Some(State::Cancelled)) => true,
             (Holds::UntilEnded(at_least), Some(_)) => passed(at_least),
             // If it was not taken, it was handed out and not called yet: `must_start` says so.
@@ -439,7 +461,8 @@ impl Uniques {
         for (id, job) in &mut self.known.jobs {
             if moment != Moment::Running && job.ended.is_none() {
                 // Whether it was given back, or has run, is not known.
-                (job.must_start, job.is_back, job.unsure) = (false, true, job.ending.is_some());
+                (job.must_start, job.must_end) = (false, false);
+                (job.is_back, job.unsure) = (true, job.ending.is_some());
             }
             if is_over {
                 (job.ending, job.unsure) = (None, false);
