@@ -85,6 +85,7 @@ impl World {
         self.repeat_a_call();
         self.pause_a_kind();
         self.ask_for_uniques();
+        self.close_a_circuit();
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
         match self.rng.u8(..100) {
             0..=39 if room => self.store(1),
@@ -435,6 +436,20 @@ impl World {
             self.uniques.dropped(n, asked);
         }
         self.oracle.dropped(caller.asks, caller.call, asked)
+    }
+
+    /// Closes a circuit by hand.
+    fn close_a_circuit(&mut self) {
+        if self.repeats.u8(..30) > 0 {
+            return;
+        }
+        let Some((queue, group)) = self.repeats.choice(self.oracle.circuit_keys()) else { return };
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let commit = match group {
+            None => handle.close_circuit(),
+            Some(group) => handle.close_group_circuit(&group_name(group)),
+        };
+        self.push(Asks::Other, boxed(commit, truth));
     }
 
     // --- answers ------------------------------------------------------------------------------

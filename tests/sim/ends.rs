@@ -94,6 +94,7 @@ impl World {
     pub fn restart(&mut self) -> Check {
         let opened = self.opened;
         self.note(|_| "a stop begins".into());
+        self.oracle.failures_may_not_count();
         let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
         self.steps().begin_stop();
         for _ in 0..self.rng.u32(..12) {

@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 120 + 12] = [
+static PATHS: [Path; 124 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -99,6 +99,10 @@ static PATHS: [Path; 120 + 12] = [
     seen("a circuit opened"),
     seen("a circuit opened again because its probe failed"),
     seen("a probe closed a circuit"),
+    seen("a probe started"),
+    seen("the circuit of a group opened"),
+    seen("a circuit was closed by hand"),
+    seen("a circuit was open when the file was opened"),
     seen("a dead letter held its group"),
     seen("a dead letter came back to its place in the group that it held"),
     seen("a job without a handler waited"),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{
-    Aging, Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker,
+    Aging, Circuit, Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp,
+    Worker,
 };
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
@@ -22,7 +23,7 @@ use crate::guest_talk;
 use crate::handlers::{DEAD_ROWS, Note, ROWS, Scene, Stage, Timers, handle, handle_blocking, on_dead};
 use crate::kept;
 use crate::limits::LIMIT;
-use crate::oracle::{Check, Oracle};
+use crate::oracle::{Check, CircuitKey, Oracle};
 use crate::paths::took;
 use crate::plan::{GROUPS_MAX, KINDS, Plan, queue_name};
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
@@ -393,10 +394,12 @@ impl World {
             }
             if matches!(event, Event::Degraded { .. }) {
                 self.uniques.is_in_doubt();
+                self.oracle.circuits_in_doubt();
             }
             self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
-        self.uniques.heard()
+        self.uniques.heard()?;
+        self.oracle.circuits_heard()
     }
 
     pub fn dispatch(&mut self) {
@@ -579,10 +582,12 @@ impl World {
         let Some(view) = view else {
             self.oracle.blind = true;
             self.uniques.is_in_doubt();
+            self.oracle.circuits_in_doubt();
             return Ok(());
         };
         self.note(|_| format!("compare: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
         self.see_rates();
+        self.see_circuits(moment);
         self.oracle.compare(moment, &view)?;
         self.uniques.compare(moment, &view.uniques)?;
         self.compare_schedules()
@@ -614,6 +619,23 @@ impl World {
             held.extend(of_queue.map(|group| (queue.name().to_owned(), group.name)));
         }
         Some(View { jobs, uniques, rows, dead_rows, counts, paused, held, kept })
+    }
+
+    /// What an operator sees of a circuit.
+    fn circuit(&self, (queue, group): CircuitKey) -> Circuit {
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        group.map_or_else(|| handle.circuit(), |group| handle.group_circuit(&crate::plan::group_name(group)).unwrap())
+    }
+
+    /// A circuit of which events may have been missed is what the engine says.
+    fn see_circuits(&mut self, moment: Moment) {
+        if moment != Moment::Running || self.oracle.blind {
+            self.oracle.circuits_in_doubt();
+            for key in self.oracle.circuit_keys() {
+                let shown = self.circuit(key);
+                self.oracle.circuit_is(key, shown);
+            }
+        }
     }
 
     fn see_rates(&self) {
@@ -755,6 +777,7 @@ impl World {
         }
         self.oracle.no_job_outlives_its_expiry()?;
         self.no_schedule_is_due()?;
+        self.oracle.circuits_are_as_told(|key| self.circuit(key))?;
         self.uniques.rested(&self.oracle, |id| {
             let info = self.disk.without_faults(|| self.now().pond.job(JobId::new(id)));
             info.ok().map(|info| info.state)

@@ -26,6 +26,7 @@ impl Oracle {
     /// The job's end is durable.
     pub(super) fn ended(&mut self, id: u64, state: State) -> Check {
         let n = self.number(id)?;
+        self.attempt_counts(n)?;
         let (age, stops) = (self.age, self.stops);
         let job = self.job(n);
         if let Some(before) = job.ended {
@@ -81,7 +82,7 @@ impl Oracle {
             && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
         {
             let job = self.job(n);
-            job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
+            job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1, at: None });
         }
         self.ended(id, State::Dead)?;
         self.job(n).owes_failure = hook_fails(id, self.plan.dead_hook_fails);

@@ -31,8 +31,10 @@
 //! | I27 | each time of a schedule runs once | `schedules.rs` |
 //! | I28 | what runs report is kept, and their events are in order | `reports.rs` |
 //! | I29 | unique keys | `unique/oracle.rs` |
+//! | I30 | circuits | `circuits` |
 
 mod answers;
+mod circuits;
 mod clocks;
 mod ended;
 mod events;
@@ -58,6 +60,8 @@ use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
 use crate::kept::{Deployed, Kept};
 use crate::plan::Plan;
+use circuits::Circuit;
+pub use circuits::Key as CircuitKey;
 
 pub type Check = Result<(), String>;
 
@@ -97,6 +101,8 @@ pub struct Ending {
     pub run: u32,
     pub act: Option<Act>,
     pub attempt: u32,
+    /// When it was handed out, and when its handler returned; both unknown if its handler was not called.
+    pub at: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -250,6 +256,9 @@ pub struct Oracle {
     pub held_groups: BTreeMap<(usize, u8), History<bool>>,
     /// The dead letter that has just released its group.
     pub released: Option<u64>,
+    pub circuits: BTreeMap<CircuitKey, Circuit>,
+    /// The circuits of which the last event has said that they are open, with the failures that it counts.
+    pub opening: Vec<(CircuitKey, u32)>,
     /// This world has had a fault or a power cut.
     pub harmed: bool,
     /// The last handle is dropped at a moment that cannot be observed: the running attempts are taken back then.
@@ -308,6 +317,8 @@ impl Oracle {
             group_policies: plan.queues.iter().map(|queue| queue.group_policy).collect(),
             held_groups: BTreeMap::new(),
             released: None,
+            circuits: BTreeMap::new(),
+            opening: Vec::new(),
             harmed: false,
             abandoned: false,
             stops: false,
