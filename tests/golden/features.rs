@@ -4,8 +4,8 @@ use std::fs;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
-    Capacity, Clock, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace, Priority,
-    QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
+    Capacity, CircuitBreaker, Clock, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace,
+    Priority, QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
 };
 use redb::TableDefinition;
 
@@ -376,9 +376,12 @@ const LIMITS: &str = "limits";
 /// Groups that a dead letter holds.
 const HOLDING: &str = "holding_groups";
 
+/// Circuits that are open or half open, of queues and of groups.
+const OPEN_CIRCUIT: &str = "open_circuit";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING];
+    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING, OPEN_CIRCUIT];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
 
@@ -399,6 +402,7 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         REPORTS => reports(pond, clock).await,
         LIMITS => limits(pond).await,
         HOLDING => holding_groups(pond).await,
+        OPEN_CIRCUIT => open_circuits(pond, clock).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -492,6 +496,32 @@ async fn holding_groups(pond: &Millpond) {
     worker.stop();
     queue.pause_group("b").await.unwrap();
     pond.dead_letters().redrive(ids[4]).await.unwrap();
+}
+
+/// A queue whose circuit is open, one whose circuit is half open, and one whose groups have circuits that are open again, because
+/// their probes have failed. Jobs wait behind each.
+async fn open_circuits(pond: &Millpond, clock: &ManualClock) {
+    let breaker = CircuitBreaker::failures(1.0).of(2);
+    let failing = |queue: &str| {
+        pond.worker(queue)
+            .concurrency(1)
+            .retry(Retry::fixed(HOUR / 2).jitter(0.0).max_attempts(20))
+            .handle_raw("raw", |_: Job<bytes::Bytes>| async { Err::<(), _>("the service is down".into()) })
+    };
+    pond.enqueue_many("half-open", (0..3).map(|_| raw("fails"))).await.unwrap();
+    let worker = failing("half-open").circuit_breaker(breaker.open_for(HOUR)).start().unwrap();
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue_many("groups", ["a", "a", "b", "b"].map(|group| raw("fails").group(group))).await.unwrap();
+    let worker = failing("groups").group_circuit_breaker(breaker.of(1).open_for(HOUR)).start().unwrap();
+    testing::drain(pond).await;
+    clock.advance(HOUR);
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue_many("open", (0..3).map(|_| raw("fails"))).await.unwrap();
+    let worker = failing("open").circuit_breaker(breaker.open_for(HOUR * 10)).start().unwrap();
+    testing::drain(pond).await;
+    worker.stop();
 }
 
 /// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.
