@@ -46,8 +46,11 @@ impl Oracle {
             }
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
-            // A guest may have been called without having logged a line yet.
-            (State::Dead, None) if job.spec.once && (job.released.is_some() || stops && cfg!(feature = "wasm")) => {
+            // A guest may have been called without having logged a line yet, and a handler may have been called late in the stop.
+            (State::Dead, None)
+                if job.spec.once
+                    && (job.released.is_some() || stops && (job.running.is_some() || cfg!(feature = "wasm"))) =>
+            {
                 took("a stop interrupted the only run of a job");
                 job.running = None;
                 job.crash_errors += 1;
