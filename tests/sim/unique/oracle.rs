@@ -115,6 +115,7 @@ impl Uniques {
         self.known.commits += 1;
         for (id, job) in &mut self.known.jobs {
             job.is_taken = self.known.running.contains_key(id) || job.ending.is_some();
+            job.unsure &= job.ending.is_some();
         }
     }
 
@@ -211,7 +212,8 @@ impl Uniques {
             Event::Dead { id, .. } => self.ended(id.get(), State::Dead),
             Event::Retrying { id, .. } | Event::Snoozed { id, .. } => {
                 let job = self.known.jobs.get_mut(&id.get()).ok_or(format!("I29: job {id} is unknown"))?;
-                (job.is_back, job.must_start, job.ending, job.unsure) = (true, false, None, false);
+                // One round of the writer can make several commits: a call of this one may still find it handed out.
+                (job.is_back, job.must_start, job.ending, job.unsure) = (true, false, None, true);
                 Ok(())
             }
             _ => Ok(()),
