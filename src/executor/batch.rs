@@ -108,6 +108,9 @@ fn begin<R: Report>(hand: &mut BatchInHand<R>) -> Option<Begun> {
             Err(panic) => ends.push((attempt.clone(), panicked(panic))),
         }
     }
+    if hand.attempts.called_together(&members, at.mono) {
+        hand.report.next_deadline();
+    }
     hand.end(ends);
     if members.is_empty() {
         drop_quietly(call);

@@ -22,6 +22,28 @@ struct Inner {
     next_deadline: Option<Duration>,
 }
 
+impl Inner {
+    /// Expects this deadline. Returns true if it is the next one.
+    fn expect(&mut self, deadline: Option<Duration>) -> bool {
+        let sooner = match (deadline, self.next_deadline) {
+            (Some(deadline), Some(next)) => deadline < next,
+            (deadline, None) => deadline.is_some(),
+            (None, _) => false,
+        };
+        if sooner {
+            self.next_deadline = deadline;
+        }
+        sooner
+    }
+}
+
+/// When the time of an attempt is over. An attempt that waits for others of its batch has no deadline yet: the end of its time
+/// moves with the clock, and would wake the dispatcher again and again.
+fn deadline(attempt: &Attempt, now: Duration) -> Option<Duration> {
+    let waits = attempt.is_batched() && attempt.facts.called_at().is_none();
+    attempt.facts.deadline(now).filter(|_| !waits)
+}
+
 impl RunningAttempts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
@@ -44,21 +66,20 @@ impl RunningAttempts {
 
     /// Adds an attempt. Returns true if its deadline is the next one.
     pub fn enter(&self, attempt: Arc<Attempt>) -> bool {
-        let own = attempt.facts.deadline(attempt.handed_out.mono);
         let mut inner = self.lock();
-        let sooner = match (own, inner.next_deadline) {
-            (Some(deadline), Some(next)) => deadline < next,
-            (deadline, None) => deadline.is_some(),
-            (None, _) => false,
-        };
-        if sooner {
-            inner.next_deadline = own;
-        }
+        let sooner = inner.expect(deadline(&attempt, attempt.handed_out.mono));
         let before = inner.by_id.insert(attempt.run.job, attempt);
         drop(inner);
         // This may be an earlier run that was given up. What its handler holds is dropped outside the lock.
         drop(before);
         sooner
+    }
+
+    /// The handler of a batch is about to be called, so the time of these attempts begins. Returns true if one of their
+    /// deadlines is the next one.
+    pub fn called_together(&self, attempts: &[Arc<Attempt>], now: Duration) -> bool {
+        let first = attempts.iter().filter_map(|attempt| deadline(attempt, now)).min();
+        self.lock().expect(first)
     }
 
     pub fn leave(&self, attempt: &Attempt) {
@@ -95,7 +116,7 @@ impl RunningAttempts {
         if inner.next_deadline.is_some_and(|next| next <= now.mono) {
             let mut next = None;
             for attempt in inner.by_id.values() {
-                let timeout = attempt.facts.deadline(now.mono).map(|at| (at, Kill::Timeout));
+                let timeout = deadline(attempt, now.mono).map(|at| (at, Kill::Timeout));
                 let cancel = attempt.cancel_by().map(|at| (at, Kill::Cancel));
                 match [timeout, cancel].into_iter().flatten().min_by_key(|(at, _)| *at) {
                     Some((deadline, why)) if deadline <= now.mono => overdue.push((attempt.clone(), why)),
@@ -113,12 +134,7 @@ impl RunningAttempts {
         if !attempt.cancel(by) {
             return false;
         }
-        let mut inner = self.lock();
-        let sooner = inner.next_deadline.is_none_or(|next| by < next);
-        if sooner {
-            inner.next_deadline = Some(by);
-        }
-        sooner
+        self.lock().expect(Some(by))
     }
 
     /// Tells every handler to stop, without ending it.

@@ -15,6 +15,9 @@ pub(crate) trait Report: Send + Sync + 'static {
     /// A handler is about to be called.
     fn called(&self, attempt: &Attempt);
 
+    /// A deadline is sooner than all that the dispatcher knows.
+    fn next_deadline(&self);
+
     /// An attempt has ended. Called exactly once for each attempt that is not lost. Returns the next attempt, if the same task is
     /// to run it, which saves spawning a task.
     fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask>;

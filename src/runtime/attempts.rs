@@ -447,6 +447,10 @@ impl Report for Reporter {
         }
     }
 
+    fn next_deadline(&self) {
+        self.0.wake_dispatcher();
+    }
+
     fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask> {
         self.0.finished(&attempt, ending, true)
     }

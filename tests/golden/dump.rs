@@ -1,11 +1,11 @@
 //! Describes the contents of a file, whatever its bytes: every job, every queue, the application's rows.
 
-use millpond::{Codec, JobInfo, Millpond, Queue, Unique};
+use millpond::{Circuit, Codec, JobInfo, Millpond, Queue, Unique};
 use redb::{ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::all_jobs::all_jobs;
-use crate::features::{APP, KEYS, LIMITED, limited};
+use crate::features::{APP, GROUPS, KEYS, LIMITED, limited};
 
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
 pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
@@ -37,11 +37,29 @@ pub async fn dump(pond: &Millpond) -> Value {
     if pond.is_paused() {
         dump["all_paused"] = json!(true);
     }
+    let circuits = circuits(pond);
+    if !circuits.is_empty() {
+        dump["circuits"] = circuits.into();
+    }
     let holders = holders(pond);
     if !holders.is_empty() {
         dump["holders"] = holders.into();
     }
     dump
+}
+
+/// The circuits that are not closed, of queues and of groups.
+fn circuits(pond: &Millpond) -> Vec<Value> {
+    let mut circuits = Vec::new();
+    for queue in pond.queues() {
+        let of_groups = GROUPS.map(|group| (Some(group), queue.group_circuit(group).unwrap()));
+        for (group, circuit) in of_groups.into_iter().chain([(None, queue.circuit())]) {
+            if !matches!(circuit, Circuit::Closed { .. }) {
+                circuits.push(json!({ "queue": queue.name(), "group": group, "circuit": circuit.to_string() }));
+            }
+        }
+    }
+    circuits
 }
 
 /// Which job holds each key of the file with unique modes, and the keys that are held for a time.

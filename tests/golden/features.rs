@@ -4,8 +4,8 @@ use std::fs;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
-    Capacity, Clock, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace, Priority,
-    QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
+    Capacity, CircuitBreaker, Clock, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace,
+    Priority, QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
 };
 use redb::TableDefinition;
 
@@ -379,9 +379,13 @@ const HOLDING: &str = "holding_groups";
 /// Groups of which two jobs can run at a time.
 const SIDE_BY_SIDE: &str = "group_concurrency";
 
+/// Circuits that are open or half open, of queues and of groups.
+const OPEN_CIRCUIT: &str = "open_circuit";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING, SIDE_BY_SIDE];
+    let later =
+        [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING, SIDE_BY_SIDE, OPEN_CIRCUIT];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
 
@@ -403,6 +407,7 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         LIMITS => limits(pond).await,
         HOLDING => holding_groups(pond).await,
         SIDE_BY_SIDE => group_concurrency(pond).await,
+        OPEN_CIRCUIT => open_circuits(pond, clock).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -509,6 +514,32 @@ async fn group_concurrency(pond: &Millpond) {
     queue.pause_group("b").await.unwrap();
     pond.enqueue_many("q", members("b", &["first", "second", "third"])).await.unwrap();
     pond.enqueue_many("q", members("c", &["first", "second", "third"])).await.unwrap();
+}
+
+/// A queue whose circuit is open, one whose circuit is half open, and one whose groups have circuits that are open again, because
+/// their probes have failed. Jobs wait behind each.
+async fn open_circuits(pond: &Millpond, clock: &ManualClock) {
+    let breaker = CircuitBreaker::failures(1.0).of(2);
+    let failing = |queue: &str| {
+        pond.worker(queue)
+            .concurrency(1)
+            .retry(Retry::fixed(HOUR / 2).jitter(0.0).max_attempts(20))
+            .handle_raw("raw", |_: Job<bytes::Bytes>| async { Err::<(), _>("the service is down".into()) })
+    };
+    pond.enqueue_many("half-open", (0..3).map(|_| raw("fails"))).await.unwrap();
+    let worker = failing("half-open").circuit_breaker(breaker.open_for(HOUR)).start().unwrap();
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue_many("groups", ["a", "a", "b", "b"].map(|group| raw("fails").group(group))).await.unwrap();
+    let worker = failing("groups").group_circuit_breaker(breaker.of(1).open_for(HOUR)).start().unwrap();
+    testing::drain(pond).await;
+    clock.advance(HOUR);
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue_many("open", (0..3).map(|_| raw("fails"))).await.unwrap();
+    let worker = failing("open").circuit_breaker(breaker.open_for(HOUR * 10)).start().unwrap();
+    testing::drain(pond).await;
+    worker.stop();
 }
 
 /// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.

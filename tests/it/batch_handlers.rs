@@ -873,3 +873,45 @@ async fn a_crash_in_a_batch_is_an_attempt_only_of_jobs_that_were_handled() {
     assert_eq!(crashes(2), 0, "it had not started");
     keeper.let_go(1);
 }
+
+// --- deadlines -----------------------------------------------------------------------------------
+
+#[test]
+fn a_job_that_waits_for_others_does_not_wake_the_dispatcher_once_in_each_of_its_timeouts() {
+    let clock = ManualClock::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let builder = Millpond::builder().clock(clock.clone()).runtime(runtime.handle().clone());
+    let disk = millpond_testkit::SimDisk::new();
+    let (pond, mut steps) = millpond::testing::open_stepped(builder, move || Ok(disk.clone())).unwrap();
+    let hang = |_: Jobs<Work>| std::future::pending::<Handled>();
+    let _worker = pond.worker("q").handle_batch(Batch::up_to(2).wait(SECOND * 60), hang).start().unwrap();
+    let mut enqueue = Box::pin(pond.enqueue("q", work(1).timeout(Duration::from_millis(1))));
+    assert!(enqueue.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+    // Lets this time pass, and everything happen. Returns for how long the dispatcher sleeps then.
+    let mut pass = |time: Duration| {
+        clock.advance(time);
+        let mut idle_for = None;
+        for _ in 0..10 {
+            steps.write();
+            idle_for = steps.dispatch();
+            runtime.block_on(async {
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        idle_for
+    };
+    pass(Duration::ZERO);
+    // Its start mark is written after a few milliseconds.
+    pass(SECOND);
+    for _ in 0..3 {
+        let idle_for = pass(Duration::from_millis(1));
+        assert!(idle_for.is_none_or(|time| time > SECOND / 10), "the dispatcher sleeps for {idle_for:?}");
+    }
+    // Its time begins with the call, and wakes the dispatcher.
+    assert_eq!(pass(SECOND * 60), Some(Duration::from_millis(1)));
+    assert_eq!(pond.queue("q").unwrap().counts().running, 1);
+    pass(Duration::from_millis(1));
+    assert_eq!(pond.queue("q").unwrap().counts().running, 0, "its time was over");
+}

@@ -39,6 +39,8 @@ pub enum Asks {
         kind: usize,
         paused: bool,
     },
+    /// Enqueues a job with a unique key: the number of the call.
+    Unique(u64),
     Other,
     Verify,
 }
@@ -82,6 +84,8 @@ impl World {
         self.edit_schedules();
         self.repeat_a_call();
         self.pause_a_kind();
+        self.ask_for_uniques();
+        self.close_a_circuit();
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
         match self.rng.u8(..100) {
             0..=39 if room => self.store(1),
@@ -111,6 +115,11 @@ impl World {
         self.next_call += 1;
         self.note(|_| format!("call {call} {asks:?}"));
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
+    }
+
+    /// A call whose answer is checked by what it asks.
+    pub fn ask_with(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
+        self.push(asks, future);
     }
 
     /// A call that answers whether it has changed something.
@@ -418,7 +427,29 @@ impl World {
         if caller.polls > 0 {
             took("a call was dropped while it waited");
         }
-        self.oracle.dropped(caller.asks, caller.call, caller.polls > 0)
+        self.dropped(&caller)
+    }
+
+    fn dropped(&mut self, caller: &Caller) -> Check {
+        let asked = caller.polls > 0;
+        if let Asks::Unique(n) = caller.asks {
+            self.uniques.dropped(n, asked);
+        }
+        self.oracle.dropped(caller.asks, caller.call, asked)
+    }
+
+    /// Closes a circuit by hand.
+    fn close_a_circuit(&mut self) {
+        if self.repeats.u8(..30) > 0 {
+            return;
+        }
+        let Some((queue, group)) = self.repeats.choice(self.oracle.circuit_keys()) else { return };
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let commit = match group {
+            None => handle.close_circuit(),
+            Some(group) => handle.close_group_circuit(&group_name(group)),
+        };
+        self.push(Asks::Other, boxed(commit, truth));
     }
 
     // --- answers ------------------------------------------------------------------------------
@@ -447,7 +478,7 @@ impl World {
         let caller = &mut self.callers[at];
         caller.polls += 1;
         let first = caller.polls == 1;
-        let stores = matches!(caller.asks, Asks::Store | Asks::Transact);
+        let stores = matches!(caller.asks, Asks::Store | Asks::Transact | Asks::Unique(_));
         let Poll::Ready(answer) = caller.future.as_mut().poll(&mut Task::from_waker(Waker::noop())) else {
             if first && degraded && stores {
                 return Err(format!("I24: the queue is degraded, and call {} is not told at once", caller.call));
@@ -475,6 +506,7 @@ impl World {
         }
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
+            (Asks::Unique(n), answer) => self.uniques.answered(n, answer, &self.oracle),
             (Asks::Repeat(n), answer) => self.oracle.repeated(n, answer),
             (Asks::Verify, Ok(problems)) if problems[0] > 0 => {
                 Err(format!("I4: the file has {} problems", problems[0]))
@@ -518,7 +550,7 @@ impl World {
     /// The process has ended, and its callers with it.
     pub fn all_gone(&mut self) -> Check {
         for caller in std::mem::take(&mut self.callers) {
-            self.oracle.dropped(caller.asks, caller.call, caller.polls > 0)?;
+            self.dropped(&caller)?;
         }
         Ok(())
     }

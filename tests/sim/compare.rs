@@ -27,6 +27,8 @@ pub enum Moment {
 /// Everything that can be read of a file.
 pub struct View {
     pub jobs: Vec<JobInfo>,
+    /// Those with unique keys.
+    pub uniques: Vec<JobInfo>,
     pub rows: BTreeMap<u64, u64>,
     /// What the hook for dead jobs has written.
     pub dead_rows: BTreeMap<u64, u64>,

@@ -10,6 +10,7 @@ use crate::handlers::Note;
 use crate::oracle::Check;
 use crate::paths::took;
 use crate::plan::{KEPT, KINDS, Keeps, group_name, queue_name};
+use crate::unique::UNIQUE;
 use crate::world::{Open, World};
 
 /// Everything must end within this many milliseconds of the simulated clock once no fault is left.
@@ -46,6 +47,7 @@ impl World {
         }
         self.account_for_slow_disk();
         guest_talk::forget();
+        self.uniques.forget();
         let mut stage = self.stage.lock().unwrap();
         stage.notes.clear();
         stage.dies = false;
@@ -78,6 +80,7 @@ impl World {
         self.probation = moment == Moment::Crashed;
         self.oracle.opened(moment == Moment::Crashed);
         self.compare(moment)?;
+        self.start_unique_worker();
         for queue in 0..self.plan.queues.len() {
             if self.rng.u8(..8) > 0 || self.stage.lock().unwrap().calm {
                 self.start_worker(queue);
@@ -91,6 +94,7 @@ impl World {
     pub fn restart(&mut self) -> Check {
         let opened = self.opened;
         self.note(|_| "a stop begins".into());
+        self.oracle.failures_may_not_count();
         let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
         self.steps().begin_stop();
         for _ in 0..self.rng.u32(..12) {
@@ -111,6 +115,7 @@ impl World {
         }
         self.note(|_| "the attempts that still run are taken back".into());
         self.oracle.taken_back();
+        self.uniques.is_in_doubt();
         self.steps().take_back();
         self.close_down(opened, failed, degraded)
     }
@@ -133,6 +138,7 @@ impl World {
         });
         took("the last handle was dropped in a closure");
         self.oracle.taken_back();
+        self.uniques.is_in_doubt();
         self.oracle.abandoned = true;
         self.ask_for_the_end(call);
         for _ in 0..200 {
@@ -167,6 +173,7 @@ impl World {
         }
         self.late.clear();
         self.oracle.taken_back();
+        self.uniques.is_in_doubt();
         self.all_answered()?;
         let in_order = !degraded && self.disk.failed() == failed && !self.disk.is_off();
         match in_order {
@@ -220,6 +227,7 @@ impl World {
                 | Note::Read { .. }
                 | Note::Reused { .. }
                 | Note::Unseen { .. }
+                | Note::Wrong(_)
                 | Note::Blocked { .. } => false,
             };
             if is_late {
@@ -308,14 +316,16 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        let unfinished = |queue| self.now().pond.queue(&queue_name(queue)).unwrap().counts().unfinished();
-        self.callers.is_empty() && (0..self.plan.queues.len()).all(|queue| unfinished(queue) == 0)
+        let unfinished = |queue: &str| self.now().pond.queue(queue).unwrap().counts().unfinished();
+        let all = (0..self.plan.queues.len()).all(|queue| unfinished(&queue_name(queue)) == 0);
+        self.callers.is_empty() && all && unfinished(UNIQUE) == 0
     }
 
     fn over(&mut self) -> Check {
         self.verify();
         self.rest()?;
         self.compare(Moment::Running)?;
+        self.uniques.over()?;
         self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {

@@ -207,8 +207,8 @@ impl Listening {
     }
 
     fn end(&mut self, id: u64, queue: &str, kind: &str) {
+        let Some(kind) = KINDS.iter().position(|known| *known == kind) else { return };
         let queue: usize = queue[1..].parse().expect("a name that the simulation made");
-        let kind = KINDS.iter().position(|known| *known == kind).expect("a kind of the simulation");
         if !self.plan.is_plugin(queue, kind) {
             return;
         }

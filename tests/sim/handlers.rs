@@ -17,6 +17,7 @@ use redb::{ReadableTable, TableDefinition};
 use crate::guest_talk::{self, GuestStart};
 use crate::plan::{new_job, queue_name, random_job};
 use crate::reports;
+use crate::unique::UNIQUE;
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -26,6 +27,9 @@ pub const DEAD_ROWS: TableDefinition<u64, u64> = TableDefinition::new("dead_rows
 
 /// The hook for dead jobs. It writes for every job, and then fails for some of them if `fails`.
 pub fn on_dead(tx: &Transaction<'_>, dead: &DeadJob<'_>, fails: bool) -> Result<(), BoxError> {
+    if dead.queue() == UNIQUE {
+        return Ok(());
+    }
     let id = dead.id().get();
     count_up(tx, DEAD_ROWS, id)?;
     match id % 8 {
@@ -151,6 +155,8 @@ pub enum Note {
     Told {
         n: u64,
     },
+    /// A handler has seen that an invariant is broken. A panic of it would only fail the attempt.
+    Wrong(String),
 }
 
 /// What the handlers of a world share.
@@ -201,12 +207,12 @@ impl Timers {
         due.into_iter().for_each(Waker::wake);
     }
 
-    fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
+    pub fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
         Sleep { timers: self.clone(), until: self.clock.monotonic() + time, key: None }
     }
 }
 
-struct Sleep {
+pub struct Sleep {
     timers: Arc<Timers>,
     until: Duration,
     key: Option<(Duration, u64)>,
@@ -240,12 +246,12 @@ impl Drop for Sleep {
 }
 
 /// What one run of a job will do.
-struct Doing {
-    run: u32,
-    wait: Duration,
-    act: Act,
+pub struct Doing {
+    pub run: u32,
+    pub wait: Duration,
+    pub act: Act,
     heeds: bool,
-    child: Option<JobSpec>,
+    pub child: Option<JobSpec>,
 }
 
 impl Stage {
@@ -299,11 +305,11 @@ fn act(rng: &mut Rng, tame: bool) -> Act {
 }
 
 /// Notes how a run ended, also if it is dropped.
-struct Guard {
-    stage: Arc<Mutex<Stage>>,
-    n: u64,
-    run: u32,
-    act: Option<Act>,
+pub struct Guard {
+    pub stage: Arc<Mutex<Stage>>,
+    pub n: u64,
+    pub run: u32,
+    pub act: Option<Act>,
 }
 
 impl Drop for Guard {
@@ -329,11 +335,17 @@ fn read_payload(payload: &Bytes) -> (u64, u64) {
     (number(0), number(8))
 }
 
+impl Scene {
+    /// A run of a job begins. Returns the number of the job, and what the run does.
+    pub fn begin(&self, job: &Job<Bytes>, ctx: &Context) -> (u64, Doing) {
+        let (n, own_timeout) = read_payload(job);
+        let timeout = if own_timeout == 0 { self.timeout } else { Duration::from_millis(own_timeout) };
+        (n, self.stage.lock().unwrap().start(n, job, ctx, &self.clock, timeout))
+    }
+}
+
 pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome> {
-    let (n, own_timeout) = read_payload(&job);
-    let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
-    let doing = scene.stage.lock().unwrap().start(n, &job, &ctx, &scene.clock, timeout);
-    let Doing { run, wait, act, heeds, child } = doing;
+    let (n, Doing { run, wait, act, heeds, child }) = scene.begin(&job, &ctx);
     let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
     reports::begin(&ctx, n, run);
     if act == Act::Hang {
@@ -363,10 +375,7 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
 
 /// A blocking handler: time passes while it occupies its thread, and nothing else happens.
 pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handled<Outcome> {
-    let (n, own_timeout) = read_payload(job);
-    let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
-    let doing = scene.stage.lock().unwrap().start(n, job, ctx, &scene.clock, timeout);
-    let Doing { run, wait, act, child, .. } = doing;
+    let (n, Doing { run, wait, act, child, .. }) = scene.begin(job, ctx);
     let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
     reports::begin(ctx, n, run);
     // It cannot be stopped from outside, so it returns at some time.
@@ -384,7 +393,14 @@ pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handle
     answer(act, (n, run), child, ctx, scene.clock.wall())
 }
 
-fn answer(act: Act, (n, run): (u64, u32), child: Option<JobSpec>, ctx: &Context, wall: Timestamp) -> Handled<Outcome> {
+/// Does what a run does at its end.
+pub fn answer(
+    act: Act,
+    (n, run): (u64, u32),
+    child: Option<JobSpec>,
+    ctx: &Context,
+    wall: Timestamp,
+) -> Handled<Outcome> {
     let millis = Duration::from_millis;
     Ok(match act {
         Act::Done => Outcome::Done(None),

@@ -11,6 +11,7 @@
 // Tests run with the newest stable Rust.
 #![allow(clippy::incompatible_msrv)]
 
+mod batches;
 mod calls;
 mod compare;
 mod ends;
@@ -32,6 +33,7 @@ mod reports;
 mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;
+mod unique;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -153,7 +155,8 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
 const SEEDS_FOR_ALL_PATHS: u64 = 1_000;
 
 /// Paths that are taken so rarely that a run with plugins can miss them. A run of the default length must not.
-const RARE_PATHS: [&str; 3] = [
+const RARE_PATHS: [&str; 4] = [
+    "a job of a batch had timed out when its handler returned",
     "a head was put back after its window's last known row",
     "a job that was asked to stop completed",
     "a pause or its end with OutcomeUnknown was durable",

@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 107 + 12] = [
+static PATHS: [Path; 125 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -100,6 +100,10 @@ static PATHS: [Path; 107 + 12] = [
     seen("a circuit opened"),
     seen("a circuit opened again because its probe failed"),
     seen("a probe closed a circuit"),
+    seen("a probe started"),
+    seen("the circuit of a group opened"),
+    seen("a circuit was closed by hand"),
+    seen("a circuit was open when the file was opened"),
     seen("a dead letter held its group"),
     seen("a dead letter came back to its place in the group that it held"),
     seen("a job without a handler waited"),
@@ -116,6 +120,11 @@ static PATHS: [Path; 107 + 12] = [
     seen("a kind was paused"),
     seen("a blocking handler ran"),
     seen("all threads were busy"),
+    // Batch handlers.
+    seen("a batch handler was called with several jobs"),
+    seen("a batch handler was called with fewer jobs than it takes"),
+    seen("a job of a batch had timed out when its handler returned"),
+    seen("the jobs of one call ended differently"),
     // Reports of handlers.
     seen("lines of a log were dropped"),
     seen("what a run reported was kept with its end"),
@@ -158,6 +167,17 @@ static PATHS: [Path; 107 + 12] = [
     seen("runs of a schedule were missed"),
     seen("a missed run of a schedule was made up"),
     said("schedules began anew because the clock was set back", "the times of schedules are computed again"),
+    // Unique keys.
+    seen("a call found its key held"),
+    seen("a waiting job was replaced"),
+    seen("a job that waits for calls was put off by another one"),
+    seen("a job ran as what it was replaced with"),
+    seen("a job that runs was not replaced"),
+    seen("a key was free because its job ran"),
+    seen("a key was free because its job was handed out"),
+    seen("a window held a key after the end of its job"),
+    seen("a job was next when the one before it with its key ended"),
+    seen("a call with a key was durable, and no event said so"),
     // Ages.
     seen("a waiting job expired"),
     seen("a job expired by the wall clock"),

@@ -8,6 +8,7 @@ use millpond::{
 };
 use millpond_testkit::{Expires, JobSpec, When, one_of};
 
+use crate::batches::BatchPlan;
 use crate::limits::{LimitPlan, weight_of};
 use crate::made::with_options;
 
@@ -300,6 +301,7 @@ pub struct Plan {
     pub plugins: PluginPlan,
     pub threads: ThreadPlan,
     pub limits: LimitPlan,
+    pub batches: BatchPlan,
     pub weights: Weights,
 }
 
@@ -313,6 +315,7 @@ impl Plan {
         plan.weights.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan.threads = ThreadPlan::random(seed, &plan);
         plan.limits = LimitPlan::random(seed, &plan);
+        plan.batches = BatchPlan::random(seed, &plan);
         plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
@@ -384,6 +387,7 @@ impl Plan {
             plugins: PluginPlan::default(),
             threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
             limits: LimitPlan::default(),
+            batches: BatchPlan::default(),
             weights,
         }
     }

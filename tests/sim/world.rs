@@ -9,23 +9,26 @@ use std::time::Duration;
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{
-    Aging, Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker,
+    Aging, Circuit, Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp,
+    Worker,
 };
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
+use crate::batches::handle_batch;
 use crate::calls::Caller;
 use crate::compare::{Moment, View, number_of};
 use crate::guest_talk;
 use crate::handlers::{DEAD_ROWS, Note, ROWS, Scene, Stage, Timers, handle, handle_blocking, on_dead};
 use crate::kept;
 use crate::limits::LIMIT;
-use crate::oracle::{Check, Oracle};
+use crate::oracle::{Check, CircuitKey, Oracle};
 use crate::paths::took;
 use crate::plan::{GROUPS_MAX, KINDS, Plan, queue_name};
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
 use crate::scrambled::Scrambled;
+use crate::unique::{Uniques, is_of_uniques, is_unique};
 
 /// What a clock shows that was not set.
 const UNSET: u64 = 5_000;
@@ -83,6 +86,7 @@ impl Trace {
 pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
+    pub uniques: Uniques,
     pub rng: Rng,
     /// Decides which calls are made again.
     pub repeats: Rng,
@@ -136,6 +140,7 @@ impl World {
         };
         let oracle = Oracle::new(&plan, wall);
         let schedules = Schedules::random(seed, &plan);
+        let uniques = Uniques::random(seed, &plan);
         let stage = Arc::new(Mutex::new(stage));
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
@@ -160,6 +165,7 @@ impl World {
             clock,
             plan,
             schedules,
+            uniques,
             repeats: Rng::with_seed(seed ^ 0x7265_7065_6174),
         };
         world.note(|world| format!("{:?}", world.plan));
@@ -239,7 +245,8 @@ impl World {
                 self.start_worker(queue);
             }
         }
-        self.set_up_schedules()
+        self.set_up_schedules()?;
+        self.set_up_uniques()
     }
 
     pub fn start_worker(&mut self, queue: usize) {
@@ -273,6 +280,11 @@ impl World {
                 continue;
             }
             let scene = scene.clone();
+            if let Some(batch) = self.plan.batches.of(queue, kind) {
+                let most = self.plan.batches.most(queue, kind).unwrap_or(1);
+                worker = worker.handle_batch_raw(name, batch, move |jobs| handle_batch(scene.clone(), most, jobs));
+                continue;
+            }
             if self.plan.threads.is_blocking(queue, kind) {
                 worker = worker.handle_blocking_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| {
                     handle_blocking(&scene, &job, &ctx)
@@ -326,6 +338,7 @@ impl World {
 
     /// Runs one round of the writer. Returns true if there was something to do.
     pub fn write(&mut self) -> Result<bool, String> {
+        self.uniques.commits(&self.oracle);
         let wrote = self.steps().write();
         self.account_for_slow_disk();
         if wrote {
@@ -373,11 +386,20 @@ impl World {
                 continue;
             }
             // Faults are for the engine, not for the reads of the simulation.
-            let read =
-                |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
-            self.oracle.told(&event, read)?;
+            let read = |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok());
+            if is_of_uniques(&event) {
+                self.oracle.told_of_schedules(&event)?;
+                self.uniques.told(&event, &self.oracle, read)?;
+                continue;
+            }
+            if matches!(event, Event::Degraded { .. }) {
+                self.uniques.is_in_doubt();
+                self.oracle.circuits_in_doubt();
+            }
+            self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
-        Ok(())
+        self.uniques.heard()?;
+        self.oracle.circuits_heard()
     }
 
     pub fn dispatch(&mut self) {
@@ -413,6 +435,7 @@ impl World {
 
     /// Checks the notes of what handlers did.
     fn notice(&mut self) -> Check {
+        self.notice_uniques()?;
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
         let mut blocked = false;
         for note in &notes {
@@ -558,20 +581,26 @@ impl World {
         let view = if degraded { None } else { self.disk.without_faults(|| self.view(moment)) };
         let Some(view) = view else {
             self.oracle.blind = true;
+            self.uniques.is_in_doubt();
+            self.oracle.circuits_in_doubt();
             return Ok(());
         };
         self.note(|_| format!("compare: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
         self.see_rates();
+        self.see_circuits(moment);
         self.oracle.compare(moment, &view)?;
+        self.uniques.compare(moment, &view.uniques)?;
         self.compare_schedules()
     }
 
     fn view(&self, moment: Moment) -> Option<View> {
         let pond = &self.now().pond;
-        let (mut jobs, mut cursor) = (Vec::new(), None);
+        let (mut jobs, mut uniques, mut cursor) = (Vec::new(), Vec::new(), None);
         loop {
             let page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
-            jobs.extend(page.jobs.into_iter().filter(|job| !is_scheduled(job)));
+            let (with_keys, others): (Vec<_>, Vec<_>) = page.jobs.into_iter().partition(is_unique);
+            uniques.extend(with_keys);
+            jobs.extend(others.into_iter().filter(|job| !is_scheduled(job)));
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -589,7 +618,24 @@ impl World {
             let of_queue = groups.into_iter().filter(|group| group.held_by.is_some());
             held.extend(of_queue.map(|group| (queue.name().to_owned(), group.name)));
         }
-        Some(View { jobs, rows, dead_rows, counts, paused, held, kept })
+        Some(View { jobs, uniques, rows, dead_rows, counts, paused, held, kept })
+    }
+
+    /// What an operator sees of a circuit.
+    fn circuit(&self, (queue, group): CircuitKey) -> Circuit {
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        group.map_or_else(|| handle.circuit(), |group| handle.group_circuit(&crate::plan::group_name(group)).unwrap())
+    }
+
+    /// A circuit of which events may have been missed is what the engine says.
+    fn see_circuits(&mut self, moment: Moment) {
+        if moment != Moment::Running || self.oracle.blind {
+            self.oracle.circuits_in_doubt();
+            for key in self.oracle.circuit_keys() {
+                let shown = self.circuit(key);
+                self.oracle.circuit_is(key, shown);
+            }
+        }
     }
 
     fn see_rates(&self) {
@@ -731,6 +777,11 @@ impl World {
         }
         self.oracle.no_job_outlives_its_expiry()?;
         self.no_schedule_is_due()?;
+        self.oracle.circuits_are_as_told(|key| self.circuit(key))?;
+        self.uniques.rested(&self.oracle, |id| {
+            let info = self.disk.without_faults(|| self.now().pond.job(JobId::new(id)));
+            info.ok().map(|info| info.state)
+        })?;
         if let Err(why) = self.oracle.no_job_was_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }

@@ -70,6 +70,7 @@ impl Oracle {
         (self.forward, self.opened_at, self.after_crash) = (0, self.age, crashed);
         self.held_before.extend(std::mem::take(&mut self.holds).into_keys());
         self.degraded_since = None;
+        self.windows_are_empty();
         (self.abandoned, self.stops) = (false, false);
         for queue in 0..self.plan.queues.len() {
             self.set_has_worker(queue, false);

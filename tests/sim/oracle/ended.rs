@@ -26,6 +26,7 @@ impl Oracle {
     /// The job's end is durable.
     pub(super) fn ended(&mut self, id: u64, state: State) -> Check {
         let n = self.number(id)?;
+        self.attempt_counts(n)?;
         let (age, stops) = (self.age, self.stops);
         let job = self.job(n);
         if let Some(before) = job.ended {
@@ -45,8 +46,11 @@ impl Oracle {
             }
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
-            // A guest may have been called without having logged a line yet.
-            (State::Dead, None) if job.spec.once && (job.released.is_some() || stops && cfg!(feature = "wasm")) => {
+            // A guest may have been called without having logged a line yet, and a handler may have been called late in the stop.
+            (State::Dead, None)
+                if job.spec.once
+                    && (job.released.is_some() || stops && (job.running.is_some() || cfg!(feature = "wasm"))) =>
+            {
                 took("a stop interrupted the only run of a job");
                 job.running = None;
                 job.crash_errors += 1;
@@ -81,7 +85,7 @@ impl Oracle {
             && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
         {
             let job = self.job(n);
-            job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
+            job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1, at: None });
         }
         self.ended(id, State::Dead)?;
         self.job(n).owes_failure = hook_fails(id, self.plan.dead_hook_fails);

@@ -6,7 +6,8 @@ use super::{Check, Oracle};
 use crate::paths::took;
 
 impl Oracle {
-    /// An event about a schedule, or about one of its jobs, which are not compared one by one.
+    /// An event about a schedule, or about a job that is not compared with a call of its own: one of a schedule, or with a unique
+    /// key.
     pub fn told_of_schedules(&mut self, event: &Event) -> Check {
         match event {
             Event::Enqueued { id, .. } if id.get() <= self.last_id => {
@@ -69,11 +70,7 @@ impl Oracle {
             Event::Redriven { id, .. } => self.redriven(id.get())?,
             Event::GroupHeld { queue, group, id, .. } => self.held(queue, group, id.get(), true),
             Event::GroupReleased { queue, group, id, .. } => self.held(queue, group, id.get(), false),
-            Event::CircuitOpened { probe, .. } => match probe {
-                None => took("a circuit opened"),
-                Some(_) => took("a circuit opened again because its probe failed"),
-            },
-            Event::CircuitClosed { probe: Some(_), .. } => took("a probe closed a circuit"),
+            Event::CircuitOpened { .. } | Event::CircuitClosed { .. } => self.circuit_moved(event)?,
             Event::Paused { queue, group, .. } => self.paused(queue, group.as_deref(), true),
             Event::Resumed { queue, group, .. } => self.paused(queue, group.as_deref(), false),
             Event::Degraded { .. } => self.degraded()?,

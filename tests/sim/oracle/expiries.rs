@@ -18,7 +18,10 @@ impl Oracle {
                 _ => false,
             };
             let waits = job.since.is_some() && job.ended.is_none() && job.running.is_none() && job.ending.is_none();
-            expired && waits && (job.starts, job.attempts, job.crash_errors) == (0, 0, 0) && !job.put_off
+            // A job that waits for others of its batch has started.
+            let is_batched = self.plan.batches.of(job.spec.queue, job.spec.kind).is_some();
+            let is_unstarted = (job.starts, job.attempts, job.crash_errors) == (0, 0, 0) && !is_batched;
+            expired && waits && is_unstarted && !job.put_off
         };
         match self.jobs.values().find(outlives) {
             Some(job) if !self.blind => Err(format!("I20: a job waits after its expiry, at age {}: {job:?}", self.age)),

@@ -30,8 +30,11 @@
 //! | I26 | a seed repeats | `main.rs` |
 //! | I27 | each time of a schedule runs once | `schedules.rs` |
 //! | I28 | what runs report is kept, and their events are in order | `reports.rs` |
+//! | I29 | unique keys | `unique/oracle.rs` |
+//! | I30 | circuits | `circuits` |
 
 mod answers;
+mod circuits;
 mod clocks;
 mod ended;
 mod events;
@@ -57,6 +60,8 @@ use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
 use crate::kept::{Deployed, Kept};
 use crate::plan::Plan;
+use circuits::Circuit;
+pub use circuits::Key as CircuitKey;
 
 pub type Check = Result<(), String>;
 
@@ -96,6 +101,8 @@ pub struct Ending {
     pub run: u32,
     pub act: Option<Act>,
     pub attempt: u32,
+    /// When it was handed out, and when its handler returned; both unknown if its handler was not called.
+    pub at: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -204,7 +211,7 @@ const MARK_AFTER: u64 = 10_000_000;
 pub type History<T> = Vec<(u64, T)>;
 
 /// The engine's own time, as closely as it can be known.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub least: u64,
     pub most: u64,
@@ -249,6 +256,9 @@ pub struct Oracle {
     pub held_groups: BTreeMap<(usize, u8), History<bool>>,
     /// The dead letter that has just released its group.
     pub released: Option<u64>,
+    pub circuits: BTreeMap<CircuitKey, Circuit>,
+    /// The circuits of which the last event has said that they are open, with the failures that it counts.
+    pub opening: Vec<(CircuitKey, u32)>,
     /// This world has had a fault or a power cut.
     pub harmed: bool,
     /// The last handle is dropped at a moment that cannot be observed: the running attempts are taken back then.
@@ -307,6 +317,8 @@ impl Oracle {
             group_policies: plan.queues.iter().map(|queue| queue.group_policy).collect(),
             held_groups: BTreeMap::new(),
             released: None,
+            circuits: BTreeMap::new(),
+            opening: Vec::new(),
             harmed: false,
             abandoned: false,
             stops: false,

@@ -21,7 +21,7 @@ impl Oracle {
         let all_kinds = self.plan.queues[queue].all_kinds;
         let heads = self.heads(queue, taken);
         let (harmed, after_crash) = (self.harmed, self.after_crash);
-        let (limits, paused_kinds) = (&self.plan.limits, &self.paused_kinds);
+        let (limits, batches, paused_kinds) = (&self.plan.limits, &self.plan.batches, &self.paused_kinds);
         for (number, other) in &mut self.jobs {
             let goes_before = other.spec.priority < priority
                 || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
@@ -40,6 +40,8 @@ impl Oracle {
                 && (all_kinds || other.spec.kind == 0)
                 && other.running.is_none()
                 && !limits.limit(queue, other.spec.kind)
+                // It may have been handed out earlier, and wait for its batch.
+                && batches.of(queue, other.spec.kind).is_none()
                 && !paused_kinds.contains_key(&(queue, other.spec.kind))
                 && goes_before;
             if passed {

@@ -11,6 +11,7 @@ impl Oracle {
     /// An event has said that the job will be retried.
     pub(super) fn retried(&mut self, id: u64, attempt: u32) -> Check {
         let n = self.number(id)?;
+        self.attempt_counts(n)?;
         let (age, wall) = (self.age, self.wall);
         let job = self.job(n);
         let passed = match job.spec.expires {

@@ -38,6 +38,7 @@ impl Oracle {
                 self.unseen(*id);
                 Ok(())
             }
+            Note::Wrong(why) => Err(why.clone()),
             Note::Told { n } => {
                 took("a handler was told to stop");
                 let _ = n;
@@ -123,6 +124,7 @@ impl Oracle {
             self.within_limits(n, taken)?;
             self.in_order(n, taken)?;
             self.within_rate(n, taken)?;
+            self.no_circuit_is_open(n, taken)?;
         }
         let job = &self.jobs[&n];
         if job.redriven && group.is_some() {
@@ -172,9 +174,12 @@ impl Oracle {
             took("an answer came when the attempt's time was over");
         }
         let act = act.filter(|_| !is_late);
-        job.ending = Some(Ending { run, act, attempt: running.attempt });
+        let at = running.taken.map(|taken| (taken, mono));
+        job.ending = Some(Ending { run, act, attempt: running.attempt, at });
         job.last_act = act;
         let own = job.spec.backoff.unwrap_or(backoff);
+        self.may_fail(n, act);
+        let job = self.job(n);
         let (used, wait) = match act {
             // The run was dropped: a timeout, or it was taken back.
             None => (true, Some(own)),
