@@ -179,28 +179,6 @@ impl Batch<'_> {
         Ok(Some(bytes))
     }
 
-    /// The heads of a group that was paused lose their entries.
-    pub(super) fn pause_heads(&mut self, queue: QueueId, row: &mut GroupRow) -> Result<(), Fault> {
-        for head in &mut row.heads {
-            self.drop_head_entry(queue, *head)?;
-            head.at = HeadAt::Held;
-        }
-        Ok(())
-    }
-
-    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
-        match head.at {
-            HeadAt::Ready { priority, position } => {
-                self.tables.heads()?.remove((queue, priority, position))?;
-                let order = Order { priority, position };
-                self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
-            }
-            HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
-            HeadAt::Held => {}
-        }
-        Ok(())
-    }
-
     /// Members that are not parked become heads, in their order, until the group has as many as it may have, and writes the
     /// group's row. No member does while a dead letter holds the group. A member that cannot be read is moved to the quarantine,
     /// because it would block its group for good.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{GroupPolicy, JobId, QueueId};
+use crate::job::{Change, GroupPolicy, JobId, Order, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
@@ -187,6 +187,28 @@ impl Batch<'_> {
     pub(in crate::storage) fn remove_group_rows(&mut self, queue: QueueId, rows_max: usize) -> Result<usize, Fault> {
         self.touch();
         remove_rows_of(self.tables.groups()?, queue, rows_max)
+    }
+
+    /// The heads of a group that was paused lose their entries.
+    pub(super) fn pause_heads(&mut self, queue: QueueId, row: &mut GroupRow) -> Result<(), Fault> {
+        for head in &mut row.heads {
+            self.drop_head_entry(queue, *head)?;
+            head.at = HeadAt::Held;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+        match head.at {
+            HeadAt::Ready { priority, position } => {
+                self.tables.heads()?.remove((queue, priority, position))?;
+                let order = Order { priority, position };
+                self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
+            }
+            HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
+            HeadAt::Held => {}
+        }
+        Ok(())
     }
 
     // --- rebuilt ---
