@@ -95,12 +95,11 @@ fn check_members(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
         }
         line.has_members = true;
         let head = line.heads_left.iter().position(|head| (head.id.get(), head.seq) == (id, seq));
-        if let Some(head) = head.map(|at| line.heads_left.swap_remove(at)) {
-            if let (Some(record), HeadAt::Ready { priority, .. }) = (record, head.at)
-                && priority != record.priority.get()
-            {
-                verifier.problem(format!("the entry of job {id} in \"heads\" has another priority than its record"));
-            }
+        let head = head.map(|at| line.heads_left.swap_remove(at));
+        if let (Some(Head { at: HeadAt::Ready { priority, .. }, .. }), Some(record)) = (head, record)
+            && priority != record.priority.get()
+        {
+            verifier.problem(format!("the entry of job {id} in \"heads\" has another priority than its record"));
         }
     }
     if let Some(line) = line {
