@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::WindowLimits;
-use crate::job::{IdMap, JobId, ReadyJob};
+use crate::job::{IdMap, JobId, Order, ReadyJob};
 
 /// How often the table is read again from its start for heads that were passed over: at most once in this time for each
 /// head that can be parked. That is ten times a second, unless a window was made smaller. There are at least as many heads
@@ -13,14 +13,15 @@ use crate::job::{IdMap, JobId, ReadyJob};
 const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
 
 /// Heads that were popped and could not start, because the bucket of their group is closed. They are limited as a window
-/// is, in jobs and in bytes; the heads with the longest waits are passed over, and read again later.
+/// is, in jobs and in bytes; the heads with the longest waits, and of these the least urgent ones, are passed over, and read again
+/// later.
 #[derive(Debug)]
 pub(crate) struct Parked {
     heads: IdMap<Head>,
     /// The parked heads of each group that has any.
     groups: HashMap<Arc<str>, Vec<JobId>>,
-    /// When the bucket of a head's group may be open, in order of time.
-    wakes: BTreeSet<(Duration, JobId)>,
+    /// When the bucket of a head's group may be open, in order of time, and then in the order in which the heads start.
+    wakes: BTreeSet<(Duration, Order, JobId)>,
     bytes: usize,
     /// The groups of which a head is parked and another one was passed over.
     left_out: HashSet<Arc<str>>,
@@ -60,9 +61,13 @@ impl Parked {
         let group = job.group().expect("only heads are parked").clone();
         self.remove(job.id, now);
         while self.is_full(&job) {
-            let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).copied();
+            let last = self
+                .wakes
+                .last()
+                .filter(|(at, order, _)| until.is_none_or(|until| (*at, *order) > (until, job.order)))
+                .copied();
             match (last, until) {
-                (Some((at, id)), _) => {
+                (Some((at, _, id)), _) => {
                     let removed = self.remove(id, now);
                     self.pass_over(at, now);
                     if let Some(group) = removed.as_ref().and_then(|removed| removed.group()) {
@@ -83,7 +88,7 @@ impl Parked {
             }
         }
         if let Some(until) = until {
-            self.wakes.insert((until, job.id));
+            self.wakes.insert((until, job.order, job.id));
         }
         self.bytes += job.bytes as usize;
         self.groups.entry(group).or_default().push(job.id);
@@ -123,7 +128,7 @@ impl Parked {
     fn take_out(&mut self, id: JobId) -> Option<Arc<ReadyJob>> {
         let Head { job, until } = self.heads.remove(&id)?;
         if let Some(until) = until {
-            self.wakes.remove(&(until, id));
+            self.wakes.remove(&(until, job.order, id));
         }
         if let Some(group) = job.group()
             && let Some(heads) = self.groups.get_mut(group)
@@ -164,7 +169,7 @@ impl Parked {
 
     /// Removes and returns the next head whose bucket may be open.
     pub fn woken(&mut self, now: Duration) -> Option<Arc<ReadyJob>> {
-        let (_, id) = self.wakes.first().filter(|(at, _)| *at <= now).copied()?;
+        let (_, _, id) = self.wakes.first().filter(|(at, ..)| *at <= now).copied()?;
         self.remove(id, now)
     }
 
@@ -180,7 +185,7 @@ impl Parked {
 
     /// When something happens here without a call from outside. `may_read_again` says whether the table may be read again now.
     pub fn next_event(&self, may_read_again: bool) -> Option<Duration> {
-        let wake = self.wakes.first().map(|(at, _)| *at);
+        let wake = self.wakes.first().map(|(at, ..)| *at);
         let read_again = self.read_again.filter(|_| may_read_again);
         [wake, read_again].into_iter().flatten().min()
     }

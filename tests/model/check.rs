@@ -18,6 +18,8 @@ const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
 /// The longest time for which a crash is allowed to delay a job.
 const RECOVERS_MOST: std::time::Duration = std::time::Duration::from_secs(20 * 60 + 10);
+/// After how many milliseconds heads are read again that did not fit into memory when their groups were limited.
+const READ_AGAIN_AFTER: u64 = 103;
 
 pub struct Run {
     engine: Engine,
@@ -386,6 +388,15 @@ impl Run {
                     return Err(format!("job {id} is to wait for {wait:?} because of a crash"));
                 }
                 recovering.insert(id, (wait.as_nanos().div_ceil(1_000_000) as u64).max(1));
+            }
+        }
+        for id in self.model.may_be_passed_over(READ_AGAIN_AFTER) {
+            if let Ok(Explanation::RateLimited { wait, .. }) = self.engine.pond.explain(JobId::new(id)) {
+                let wait = wait.as_nanos().div_ceil(1_000_000) as u64;
+                if wait > READ_AGAIN_AFTER {
+                    return Err(format!("job {id} is to wait for {wait} ms, and nothing limits its group"));
+                }
+                recovering.insert(id, wait.max(1));
             }
         }
         self.model.recovers(recovering);

@@ -119,9 +119,21 @@ impl Model {
         self.suspects.iter().filter(startable).copied()
     }
 
-    /// The jobs that wait because the engine recovers, and for how many milliseconds, according to the engine.
+    /// The jobs that wait because the engine recovers, or has passed them over, and for how many milliseconds, according to the
+    /// engine.
     pub fn recovers(&mut self, recovering: BTreeMap<u64, u64>) {
         self.recovering = recovering;
+    }
+
+    /// The jobs for which the engine is allowed to report that they were passed over while their groups were limited: the limit has
+    /// ended less than this many milliseconds ago.
+    pub fn may_be_passed_over(&self, millis: u64) -> Vec<u64> {
+        let was_limited = |job: &Job| {
+            let hold = job.group.and_then(|group| self.holds.get(&(job.queue, Some(group))));
+            hold.is_some_and(|hold| hold.until <= self.now.mono && self.now.mono < hold.until + millis)
+        };
+        let may = |job: &Job| !job.state.is_final() && job.running.is_none() && was_limited(job);
+        self.jobs.iter().filter(|(_, job)| may(job)).map(|(id, _)| *id).collect()
     }
 
     /// The jobs for which the engine is allowed to report that they wait because it recovers.

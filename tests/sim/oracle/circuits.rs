@@ -190,15 +190,12 @@ impl Oracle {
         Ok(())
     }
 
-    /// A queue has another worker, or none. What was handed out before may not count any more.
-    pub(super) fn worker_changes(&mut self, queue: usize, has_worker: bool) {
+    /// A queue has another worker, or none. What was handed out before may not count any more, but what it has opened may not be
+    /// durable yet.
+    pub(super) fn worker_changes(&mut self, queue: usize) {
         let mono = self.mono;
         for (_, circuit) in self.circuits.iter_mut().filter(|(key, _)| key.0 == queue) {
             (circuit.count, circuit.since) = (0, mono);
-            if has_worker {
-                // Its windows are empty.
-                circuit.may_count = 0;
-            }
         }
     }
 

@@ -54,7 +54,7 @@ impl Oracle {
 
     pub fn set_has_worker(&mut self, queue: usize, has_worker: bool) {
         self.has_worker[queue].push((self.mono, has_worker));
-        self.worker_changes(queue, has_worker);
+        self.worker_changes(queue);
         for job in self.jobs.values_mut().filter(|job| job.spec.queue == queue) {
             job.taken_by = None;
         }
