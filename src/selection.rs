@@ -137,7 +137,7 @@ impl Selection {
     /// ```
     pub fn cancel(self, reason: impl Into<String>) -> Commit<BulkProgress> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.each("cancel", WAITING, Met::NoMore, move |batch, target| {
+        self.each("cancel", WAITING, Met::Later, move |batch, target| {
             Ok(batch.cancel_job(target, &reason)?.has_changed())
         })
     }
@@ -255,13 +255,21 @@ impl Selection {
                 let (reader, matching) = (engine.clone(), filter.clone());
                 let chunk = move || inspect::chunk(&reader, &matching, sources, before, cursor, AT_ONCE);
                 let Chunk { mut jobs, next } = beside(engine.clone(), chunk).await?;
-                jobs.retain(|(_, id)| met != Met::Ahead || seen.insert(*id));
+                jobs.retain(|(_, id)| match met {
+                    Met::Ahead => seen.insert(*id),
+                    Met::Later => !seen.contains(id),
+                    Met::NoMore | Met::Behind => true,
+                });
                 let matched = jobs.len() as u64;
                 let changed_before = done.changed;
                 while !jobs.is_empty() {
                     let Progress { changed, looked_at } = change(&engine, &filter, jobs.clone(), verb.clone()).await?;
                     done.changed += changed;
-                    jobs.drain(..looked_at);
+                    let looked_at = jobs.drain(..looked_at).map(|(_, id)| id);
+                    if met == Met::Later {
+                        let scheduler = engine.scheduler();
+                        seen.extend(looked_at.filter(|id| scheduler.is_handed_out(*id)));
+                    }
                 }
                 let changed = done.changed - changed_before;
                 // A later pass meets again what could not be changed.
@@ -271,7 +279,7 @@ impl Selection {
                 if let Some(observe) = &mut on_progress {
                     observe(&done);
                 }
-                if done.next.is_none() && !(met == Met::NoMore && pass.begin_next()) {
+                if done.next.is_none() && !(matches!(met, Met::NoMore | Met::Later) && pass.begin_next()) {
                     break;
                 }
                 cursor = done.next.clone();
@@ -292,6 +300,8 @@ impl Selection {
 enum Met {
     /// No: it is not in the sources any more. So the verb can pass through the sources again.
     NoMore,
+    /// Only by a later pass, if a handler has it and was asked to stop.
+    Later,
     /// Not by the same pass: it is where it was, or behind the cursor.
     Behind,
     /// By the same pass too: with another time to run, or in another queue, it can be ahead of the cursor.

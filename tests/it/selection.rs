@@ -309,6 +309,19 @@ async fn a_job_that_becomes_ready_behind_the_cursor_is_covered() {
     }
 }
 
+/// A cancel of several chunks looks again at what has become ready meanwhile, and finds those that run once more.
+#[tokio::test]
+async fn a_running_job_is_counted_once_by_a_cancel_of_several_chunks() {
+    let (_, pond) = memory();
+    let (_worker, keeper) = gated(&pond, "q", 2);
+    pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
+    running(&pond, "q", 2).await;
+    let cancelled = pond.select(&in_queue("q")).cancel("enough").await.unwrap();
+    assert_eq!(numbers(&cancelled), done(1_500, 1_500));
+    keeper.let_go(2);
+    drained(&pond).await;
+}
+
 #[tokio::test]
 async fn jobs_are_found_by_text_by_a_place_in_their_json_and_by_unique_key() {
     let (_, pond) = memory();

@@ -41,6 +41,8 @@ pub enum Asks {
     },
     /// Enqueues a job with a unique key: the number of the call.
     Unique(u64),
+    /// Does something with many jobs.
+    Select,
     Other,
     Verify,
 }
@@ -86,6 +88,12 @@ impl World {
         self.pause_a_kind();
         self.ask_for_uniques();
         self.close_a_circuit();
+        self.select()?;
+        let opened = self.opened;
+        self.rename_a_queue()?;
+        if self.opened != opened {
+            return Ok(());
+        }
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
         match self.rng.u8(..100) {
             0..=39 if room => self.store(1),
@@ -120,6 +128,12 @@ impl World {
     /// A call whose answer is checked by what it asks.
     pub fn ask_with(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
         self.push(asks, future);
+    }
+
+    /// A call that is polled at once.
+    pub fn ask_and_poll(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) -> Check {
+        self.push(asks, future);
+        self.poll(self.callers.len() - 1).map(drop)
     }
 
     /// A call that answers whether it has changed something.
@@ -430,10 +444,21 @@ impl World {
         self.dropped(&caller)
     }
 
+    /// The caller of a verb on many jobs drops it.
+    pub fn drop_the_selection(&mut self) -> Check {
+        let Some(at) = self.callers.iter().position(|caller| caller.asks == Asks::Select) else { return Ok(()) };
+        let caller = self.callers.remove(at);
+        self.note(|_| format!("call {} is dropped", caller.call));
+        self.dropped(&caller)
+    }
+
     fn dropped(&mut self, caller: &Caller) -> Check {
         let asked = caller.polls > 0;
         if let Asks::Unique(n) = caller.asks {
             self.uniques.dropped(n, asked);
+        }
+        if caller.asks == Asks::Select {
+            self.selection_dropped();
         }
         self.oracle.dropped(caller.asks, caller.call, asked)
     }
@@ -507,6 +532,7 @@ impl World {
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
             (Asks::Unique(n), answer) => self.uniques.answered(n, answer, &self.oracle),
+            (Asks::Select, answer) => self.selected(answer),
             (Asks::Repeat(n), answer) => self.oracle.repeated(n, answer),
             (Asks::Verify, Ok(problems)) if problems[0] > 0 => {
                 Err(format!("I4: the file has {} problems", problems[0]))

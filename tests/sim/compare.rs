@@ -9,7 +9,7 @@ use crate::kept::Rows;
 use crate::made::tags_of;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
-use crate::plan::Keeps;
+use crate::plan::queue_name;
 
 /// When the file is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,7 @@ impl Oracle {
     }
 
     fn present(&mut self, n: u64, info: &JobInfo, moment: Moment) -> Check {
+        self.is_where_it_was_moved(n, info, moment)?;
         let limit = self.limit(&self.jobs[&n]);
         let poison_world = self.plan.poison;
         let is_poison = self.poisons.contains(&n);
@@ -107,6 +108,9 @@ impl Oracle {
         let job = self.job(n);
         if matches!(job.origin, Origin::Call(_)) && info.tags != tags_of(&job.spec) {
             return Err(format!("I25: it has other tags: {info:?}, {job:?}"));
+        }
+        if job.deleted {
+            return Err(format!("I31: at {moment:?} it was deleted, and it is stored: {info:?}, {job:?}"));
         }
         if job.fate == Fate::Refused {
             return Err(format!("I3: the job was refused, and it is stored: {info:?}, {job:?}"));
@@ -218,8 +222,24 @@ impl Oracle {
         self.lineage(&self.jobs[&n], info)
     }
 
+    /// The job is in the queue in which the events have said that it is, or to which a call was to move it.
+    fn is_where_it_was_moved(&mut self, n: u64, info: &JobInfo, moment: Moment) -> Check {
+        if queue_name(self.jobs[&n].spec.queue) == info.queue {
+            return Ok(());
+        }
+        let moved_to = (0..self.plan.queues.len()).find(|queue| queue_name(*queue) == info.queue);
+        match moved_to.filter(|queue| self.jobs[&n].may_be_in(*queue) && moment != Moment::Running) {
+            Some(queue) => {
+                took("a job was in another queue, and no event said so");
+                self.is_in(n, queue, u64::MAX);
+                Ok(())
+            }
+            None => Err(format!("I31: at {moment:?} it is in another queue: {info:?}, {:?}", self.jobs[&n])),
+        }
+    }
+
     fn absent(&mut self, n: u64, moment: Moment) -> Check {
-        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps == Keeps::All;
+        let keeps = self.is_kept_wherever_it_is(&self.jobs[&n]);
         if self.too_young_to_go(&self.jobs[&n]) && !self.jobs[&n].purged && !self.jobs[&n].steered {
             return Err(format!("I20: at {moment:?} retention has removed it too early: {:?}", self.jobs[&n]));
         }
@@ -238,7 +258,7 @@ impl Oracle {
         }
         let may_have_ended = job.ending.is_some()
             || moment != Moment::Running && (job.steered || job.spec.expires.is_some() || job.running.is_some());
-        let legal = job.purged || !keeps && (job.ended.is_some() || may_have_ended);
+        let legal = job.purged || job.deleting || job.deleted || !keeps && (job.ended.is_some() || may_have_ended);
         if !legal {
             return Err(format!("I1: at {moment:?} the job is missing: {job:?}"));
         }
@@ -246,7 +266,7 @@ impl Oracle {
             took("an old ended job was pruned");
         }
         if job.ended.is_none() {
-            if job.ending.is_some() && moment == Moment::Running {
+            if moment == Moment::Running {
                 return Err(format!("I4: the job is gone, and no event has reported its end: {job:?}"));
             }
             job.ended = Some(State::Completed);

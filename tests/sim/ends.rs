@@ -79,7 +79,13 @@ impl World {
         }
         self.probation = moment == Moment::Crashed;
         self.oracle.opened(moment == Moment::Crashed);
+        self.see_renames();
         self.compare(moment)?;
+        let opened = self.opened;
+        self.rename_back()?;
+        if self.opened != opened {
+            return Ok(());
+        }
         self.start_unique_worker();
         for queue in 0..self.plan.queues.len() {
             if self.rng.u8(..8) > 0 || self.stage.lock().unwrap().calm {

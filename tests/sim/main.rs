@@ -29,10 +29,12 @@ mod made;
 mod oracle;
 mod paths;
 mod plan;
+mod renames;
 mod reports;
 mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;
+mod selections;
 mod unique;
 mod world;
 
@@ -155,10 +157,13 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
 const SEEDS_FOR_ALL_PATHS: u64 = 1_000;
 
 /// Paths that are taken so rarely that a run with plugins can miss them. A run of the default length must not.
-const RARE_PATHS: [&str; 4] = [
+const RARE_PATHS: [&str; 7] = [
     "a job of a batch had timed out when its handler returned",
     "a head was put back after its window's last known row",
     "a job that was asked to stop completed",
+    "a verb on many jobs continued at a cursor",
+    "a verb on many jobs made several chunks",
+    "a job was in another queue, and no event said so",
     "a pause or its end with OutcomeUnknown was durable",
 ];
 const SEEDS_FOR_RARE_PATHS: u64 = 4_000;

@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 125 + 12] = [
+static PATHS: [Path; 138 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -133,6 +133,21 @@ static PATHS: [Path; 125 + 12] = [
     seen("a job that was asked to stop completed"),
     seen("a job that was asked to stop ended as cancelled"),
     seen("a stop ended a job that was asked to stop"),
+    // Verbs on many jobs.
+    seen("a verb has changed several jobs"),
+    seen("a verb on many jobs made several chunks"),
+    seen("a verb on many jobs asked a handler to stop"),
+    seen("a verb on many jobs found a queue without a worker"),
+    seen("an interrupted verb on many jobs was called again"),
+    seen("a verb on many jobs continued at a cursor"),
+    seen("a job that waited was deleted"),
+    seen("a job that waited was moved"),
+    seen("a dead letter was moved"),
+    seen("a job was in another queue, and no event said so"),
+    // Names of queues.
+    seen("a queue was renamed"),
+    seen("a queue in use was not renamed"),
+    seen("the process died while a queue had another name"),
     // Attempts.
     seen("a timeout"),
     seen("an answer came when the attempt's time was over"),

@@ -302,6 +302,8 @@ pub struct Plan {
     pub threads: ThreadPlan,
     pub limits: LimitPlan,
     pub batches: BatchPlan,
+    /// Calls change many jobs at once.
+    pub selects: bool,
     pub weights: Weights,
 }
 
@@ -316,6 +318,7 @@ impl Plan {
         plan.threads = ThreadPlan::random(seed, &plan);
         plan.limits = LimitPlan::random(seed, &plan);
         plan.batches = BatchPlan::random(seed, &plan);
+        plan.add_selections(seed);
         plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
@@ -326,6 +329,22 @@ impl Plan {
         for queue in &mut self.queues {
             queue.group_concurrency = one_of(rng, &[1, 1, 1, 2, 3]);
         }
+    }
+
+    /// A third of the worlds have calls that change many jobs at once, and half of those with more jobs than one chunk.
+    fn add_selections(&mut self, seed: u64) {
+        let of = if self.bulk { 2 } else { 3 };
+        self.selects = Rng::with_seed(seed ^ 0x7365_6C65_6374).u8(..of) == 0;
+        if self.moves() {
+            // A job that is moved keeps the attempts that it has used.
+            let attempts = self.queues[0].attempts;
+            self.queues.iter_mut().for_each(|queue| queue.attempts = attempts);
+        }
+    }
+
+    /// Jobs are moved to other queues. A guest knows its queue from the payload.
+    pub fn moves(&self) -> bool {
+        self.selects && !self.plugins.any() && !self.poison
     }
 
     fn of_closures(rng: &mut Rng) -> Self {
@@ -388,6 +407,7 @@ impl Plan {
             threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
             limits: LimitPlan::default(),
             batches: BatchPlan::default(),
+            selects: false,
             weights,
         }
     }

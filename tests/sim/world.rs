@@ -26,8 +26,10 @@ use crate::limits::LIMIT;
 use crate::oracle::{Check, CircuitKey, Oracle};
 use crate::paths::took;
 use crate::plan::{GROUPS_MAX, KINDS, Plan, queue_name};
+use crate::renames::Renames;
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
 use crate::scrambled::Scrambled;
+use crate::selections::Selections;
 use crate::unique::{Uniques, is_of_uniques, is_unique};
 
 /// What a clock shows that was not set.
@@ -87,6 +89,8 @@ pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
     pub uniques: Uniques,
+    pub selections: Selections,
+    pub renames: Renames,
     pub rng: Rng,
     /// Decides which calls are made again.
     pub repeats: Rng,
@@ -141,6 +145,7 @@ impl World {
         let oracle = Oracle::new(&plan, wall);
         let schedules = Schedules::random(seed, &plan);
         let uniques = Uniques::random(seed, &plan);
+        let selections = Selections::random(seed, &plan);
         let stage = Arc::new(Mutex::new(stage));
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
@@ -166,6 +171,8 @@ impl World {
             plan,
             schedules,
             uniques,
+            selections,
+            renames: Renames::random(seed),
             repeats: Rng::with_seed(seed ^ 0x7265_7065_6174),
         };
         world.note(|world| format!("{:?}", world.plan));
@@ -232,6 +239,7 @@ impl World {
         let events = pond.events_with_attempts(|_| true);
         let workers = self.plan.queues.iter().map(|_| None).collect();
         self.open = Some(Open { steps, pond, events, workers, runtime });
+        self.selections.opened();
         self.note(|_| "open".into());
         Ok(())
     }
@@ -298,6 +306,7 @@ impl World {
             self.open.as_mut().expect("it is open").workers[queue] = Some(worker);
             self.oracle.plan.queues[queue].all_kinds = plan.all_kinds;
             self.oracle.set_has_worker(queue, true);
+            self.selections.serves(queue);
             self.oracle.set_slots(queue, plan.concurrency);
             #[cfg(feature = "wasm")]
             self.know_version(queue);
@@ -353,7 +362,7 @@ impl World {
         self.listen()?;
         if self.plan.bulk {
             let waiting = self.now().pond.queue("q0").unwrap().counts().scheduled;
-            if waiting > 0 && waiting < crate::calls::BULK as u64 {
+            if waiting > 0 && waiting < crate::calls::BULK as u64 && !self.plan.selects {
                 took("a promotion in several batches");
             }
         }
@@ -396,6 +405,7 @@ impl World {
                 self.uniques.is_in_doubt();
                 self.oracle.circuits_in_doubt();
             }
+            self.selections.told(&event);
             self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
         self.uniques.heard()?;
@@ -597,7 +607,10 @@ impl World {
         let pond = &self.now().pond;
         let (mut jobs, mut uniques, mut cursor) = (Vec::new(), Vec::new(), None);
         loop {
-            let page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
+            let mut page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
+            for job in &mut page.jobs {
+                job.queue = self.renames.own_name(std::mem::take(&mut job.queue));
+            }
             let (with_keys, others): (Vec<_>, Vec<_>) = page.jobs.into_iter().partition(is_unique);
             uniques.extend(with_keys);
             jobs.extend(others.into_iter().filter(|job| !is_scheduled(job)));
@@ -608,7 +621,7 @@ impl World {
         }
         let read = pond.begin_read().ok()?;
         let (rows, dead_rows) = (counted(&read, ROWS)?, counted(&read, DEAD_ROWS)?);
-        let queues = || (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap());
+        let queues = || (0..self.plan.queues.len()).map(|queue| pond.queue(&self.renames.name_of(queue)).unwrap());
         let kept = kept::rows(&read)?;
         let counts = queues().map(|queue| queue.counts()).collect();
         let paused = queues().map(|queue| queue.is_paused()).collect();
@@ -623,7 +636,7 @@ impl World {
 
     /// What an operator sees of a circuit.
     fn circuit(&self, (queue, group): CircuitKey) -> Circuit {
-        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let handle = self.now().pond.queue(&self.renames.name_of(queue)).unwrap();
         group.map_or_else(|| handle.circuit(), |group| handle.group_circuit(&crate::plan::group_name(group)).unwrap())
     }
 
@@ -640,7 +653,7 @@ impl World {
 
     fn see_rates(&self) {
         for queue in 0..self.plan.queues.len() {
-            let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+            let handle = self.now().pond.queue(&self.renames.name_of(queue)).unwrap();
             let pending = handle.counts().pending > 0;
             if pending && self.plan.queues[queue].rate.is_some() && handle.rate().available_in().is_some() {
                 took("a rate held a queue back");
@@ -772,6 +785,7 @@ impl World {
         }
         self.answered_at_rest()?;
         self.oracle.rested();
+        self.selections.rested();
         if self.now().steps.is_closed() {
             return Ok(());
         }

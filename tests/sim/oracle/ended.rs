@@ -113,7 +113,7 @@ impl Oracle {
             false => self.place(self.last_id),
         };
         let job = self.job(n);
-        if job.ended != Some(State::Dead) {
+        if job.ended != Some(State::Dead) || job.deleted {
             return Err(format!("I14: a job was redriven that was not dead: {job:?}"));
         }
         (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);

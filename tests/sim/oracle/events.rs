@@ -67,6 +67,8 @@ impl Oracle {
             }
             Event::Retrying { id, attempt, .. } => self.retried(id.get(), *attempt)?,
             Event::Snoozed { id, .. } => self.snoozed(id.get())?,
+            Event::Deleted { id, .. } => self.was_deleted(id.get())?,
+            Event::Moved { id, from, to, .. } => self.was_moved(id.get(), from, to)?,
             Event::Redriven { id, .. } => self.redriven(id.get())?,
             Event::GroupHeld { queue, group, id, .. } => self.held(queue, group, id.get(), true),
             Event::GroupReleased { queue, group, id, .. } => self.held(queue, group, id.get(), false),

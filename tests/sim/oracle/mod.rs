@@ -32,6 +32,8 @@
 //! | I28 | what runs report is kept, and their events are in order | `reports.rs` |
 //! | I29 | unique keys | `unique/oracle.rs` |
 //! | I30 | circuits | `circuits` |
+//! | I31 | verbs on many jobs | `selected`, `compare.rs`, `selections.rs` |
+//! | I32 | names of queues | `renames.rs`, `compare.rs` |
 
 mod answers;
 mod circuits;
@@ -47,6 +49,7 @@ mod order;
 mod pauses;
 mod put_back;
 mod rates;
+mod selected;
 mod slots;
 mod starts;
 mod stored;
@@ -62,6 +65,7 @@ use crate::kept::{Deployed, Kept};
 use crate::plan::Plan;
 use circuits::Circuit;
 pub use circuits::Key as CircuitKey;
+pub use selected::{Found, Heard};
 
 pub type Check = Result<(), String>;
 
@@ -134,6 +138,12 @@ pub struct Job {
     /// A call was answered that it is asked to stop.
     pub cancel_requested: bool,
     pub purged: bool,
+    /// A verb that is under way is to delete it.
+    pub deleting: bool,
+    /// It was deleted.
+    pub deleted: bool,
+    /// The queues to which verbs may have moved it, a bit each.
+    pub moving: u32,
     /// Its place in its group's order.
     pub place: u64,
     pub redriven: bool,
