@@ -88,12 +88,12 @@ impl Queue {
         let (engine, queue) = (self.engine.clone(), self.name.clone());
         Commit::new(async move {
             settings.check()?;
-            let name = queue.clone();
+            let (name, jobs) = (queue.clone(), settings.group_concurrency);
             let mut is_to_fill = engine.change(move |batch| control::set_settings(batch, &name, &settings)).await?;
             let mut after: Option<Arc<str>> = None;
             while is_to_fill {
                 let name = queue.clone();
-                after = engine.change(move |batch| control::fill_groups(batch, &name, after.as_deref())).await?;
+                after = engine.change(move |batch| control::fill_groups(batch, &name, after.as_deref(), jobs)).await?;
                 is_to_fill = after.is_some();
             }
             Ok(())

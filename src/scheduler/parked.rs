@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::limits::WindowLimits;
 use crate::job::{IdMap, JobId, Order, ReadyJob};
 
-/// How often the table is read again from its start for heads that were passed over: at most once in this time for each
-/// head that can be parked. That is ten times a second, unless a window was made smaller. There are at least as many heads
-/// to read.
+/// How often the table is read again from its start for heads that were passed over and whose time has come: at most once in
+/// this time for each head that can be parked. That is ten times a second, unless a window was made smaller. There are at least
+/// as many heads to read. It is also read again when the circuit or the bucket of a group opens earlier than was known.
 const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
 
 /// Heads that were popped and could not start, because the bucket of their group is closed. They are limited as a window
@@ -153,8 +153,8 @@ impl Parked {
     /// The bucket of the group may be open earlier than was known: removes and returns its heads.
     pub fn opened(&mut self, group: &Arc<str>) -> Vec<Arc<ReadyJob>> {
         let heads = self.groups.get(group).cloned().unwrap_or_default();
-        if heads.is_empty() && self.read_again.is_some() {
-            // A head of the group may be one that was passed over.
+        if self.read_again.is_some() {
+            // Heads of the group may be among those that were passed over.
             self.read_again = Some(Duration::ZERO);
         }
         self.take_out_all(heads, group)

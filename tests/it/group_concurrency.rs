@@ -365,6 +365,36 @@ async fn all_heads_of_a_group_start_when_its_circuit_is_closed_by_hand_also_thos
     drained(&pond).await;
 }
 
+/// Heads that did not fit into memory, and of whose group no other head was there at that time.
+#[tokio::test]
+async fn heads_that_were_passed_over_start_when_their_circuit_is_closed_by_hand() {
+    let (_, pond) = memory_with(|builder| builder.window_jobs_max(1));
+    configure(&pond, settings(2)).await;
+    let (gate, mut keeper) = gate();
+    let handler = move |job: Job<Work>| {
+        let gate = gate.clone();
+        async move {
+            gate.pass(job.n).await;
+            if job.n == 1 { Err("503".into()) } else { Ok(()) }
+        }
+    };
+    let breaker = CircuitBreaker::failures(1.0).of(1).open_for(HOUR);
+    let worker = pond.worker("q").concurrency(10).group_circuit_breaker(breaker).retry(Retry::none()).no_timeout();
+    worker.handle(handler).start().unwrap();
+    enqueue(&pond, [member("a", 1)]).await;
+    assert_eq!(keeper.entered().await, 1);
+    keeper.let_go(1);
+    settled(&pond).await;
+    enqueue(&pond, [member("a", 2)]).await;
+    settled(&pond).await;
+    enqueue(&pond, [member("a", 3).priority(millpond::Priority::FIRST)]).await;
+    settled(&pond).await;
+    pond.queue("q").unwrap().close_group_circuit("a").await.unwrap();
+    assert_eq!(keeper.next(2).await, [2, 3]);
+    keeper.let_go(2);
+    drained(&pond).await;
+}
+
 #[tokio::test]
 async fn a_call_of_configure_that_was_interrupted_is_completed_by_the_next_one() {
     let (clock, disk) = (ManualClock::new(), SimDisk::new());
@@ -429,6 +459,7 @@ async fn a_job_that_is_given_back_starts_also_if_its_group_is_paused_and_resumed
     enqueue(&pond, [member("a", 1), member("a", 2)]).await;
     assert_eq!(keeper.entered().await, 1);
     settled(&pond).await;
+    let commits = pond.metrics().commits_total;
     disk.hold_syncs();
     let held = tokio::spawn(pond.enqueue("other", work(9)));
     let waiter = disk.clone();
@@ -446,6 +477,7 @@ async fn a_job_that_is_given_back_starts_also_if_its_group_is_paused_and_resumed
     disk.release_syncs();
     held.await.unwrap().unwrap();
     assert!(paused.await.unwrap().unwrap() && resumed.await.unwrap().unwrap());
+    assert_eq!(pond.metrics().commits_total - commits, 2, "one of the job that held the writer, and one of all others");
     clock.advance(SECOND);
     assert_eq!(keeper.entered().await, 1);
     keeper.let_go(2);

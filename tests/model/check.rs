@@ -119,6 +119,8 @@ impl Run {
                     expect("purged", done, self.model.purge(id))?;
                 }
             }
+            // A verb of several chunks lets jobs start in between.
+            Op::CancelAll(_) | Op::Drain(_) if self.engine.moves_little => {}
             Op::CancelAll(queue) => {
                 let filter = millpond::JobFilter::new().queue(queue_name(*queue));
                 let done = self.engine.pond.select(&filter).cancel(ON_PURPOSE).await.map_err(text)?;
@@ -392,11 +394,11 @@ impl Run {
         }
         for id in self.model.may_be_passed_over(READ_AGAIN_AFTER) {
             if let Ok(Explanation::RateLimited { wait, .. }) = self.engine.pond.explain(JobId::new(id)) {
-                let wait = wait.as_nanos().div_ceil(1_000_000) as u64;
-                if wait > READ_AGAIN_AFTER {
-                    return Err(format!("job {id} is to wait for {wait} ms, and nothing limits its group"));
+                // If it is to wait for longer, its queue is limited too, or the rules below refuse it.
+                let wait = (wait.as_nanos().div_ceil(1_000_000) as u64).max(1);
+                if wait <= READ_AGAIN_AFTER {
+                    recovering.insert(id, wait);
                 }
-                recovering.insert(id, wait.max(1));
             }
         }
         self.model.recovers(recovering);

@@ -385,6 +385,24 @@ fn the_number_of_groups_is_bounded() {
 }
 
 #[test]
+fn a_group_that_was_open_is_forgotten_before_one_with_failures() {
+    let mut runs = runs(2 * GROUPS_MAX as u64).into_iter();
+    let mut circuits = Circuits::default();
+    circuits.set_breakers(None, Some(breaker()), 0);
+    let mut end = |circuits: &mut Circuits, group: &str, verdict| {
+        circuits.ended((QUEUE, Some(&group.into())), runs.next().unwrap(), verdict, 0, at(0)).len()
+    };
+    for group in 0..GROUPS_MAX - 1 {
+        end(&mut circuits, &group.to_string(), Verdict::Failure);
+    }
+    circuits.opened(Some(&"was open".into()), Duration::from_millis(1), true, 0);
+    circuits.closed(Some(&"was open".into()), 1);
+    end(&mut circuits, "new", Verdict::Failure);
+    assert_eq!(circuits.groups_held(), (GROUPS_MAX, GROUPS_MAX));
+    assert_eq!(end(&mut circuits, "0", Verdict::Failure), 1, "its first failure is still known");
+}
+
+#[test]
 fn a_group_that_has_no_jobs_any_more_is_forgotten_after_a_day() {
     let mut scheduler = scheduler_with(settings(None, Some(breaker())));
     let steps = [key(Some("g")), key(Some("h"))].map(|key| Change::CircuitOpened { key, until: at(OPEN_FOR) });

@@ -16,7 +16,7 @@ pub(crate) struct QueueRow {
     pub paused: bool,
     pub settings: QueueSettings,
     pub tally: Tally,
-    /// More jobs of each group may run at a time than before, and not all groups know it.
+    /// More jobs of each group may run at a time than before, and some groups have not been filled since.
     pub fills_groups: bool,
     /// What an operator has set, if anything. It is in a table of its own.
     pub steered: Option<Arc<Steered>>,

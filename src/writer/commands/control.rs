@@ -10,8 +10,8 @@ use crate::storage::Batch;
 /// How many groups one commit gives further heads.
 const GROUPS_PER_COMMIT: usize = 1_000;
 
-/// Sets the settings of a queue. Returns whether more jobs of a group may run at a time than before, or not all groups know it from
-/// an earlier call: then the groups that are there must be [filled](fill_groups).
+/// Sets the settings of a queue. Returns whether the groups that are there must be [filled](fill_groups): more jobs of a group may
+/// run at a time than before, or an earlier call has not filled all groups.
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<bool, Error> {
     let queue = batch.queue_named(queue)?;
     let row = batch.queue_mut(queue);
@@ -22,11 +22,17 @@ pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueS
 }
 
 /// Lets as many jobs of each group run as the settings of the queue say, in some of the groups behind `after`. Returns the group
-/// behind which the next call goes on.
-pub(crate) fn fill_groups(batch: &mut Batch<'_>, queue: &str, after: Option<&str>) -> Result<Option<Arc<str>>, Error> {
+/// behind which the next call goes on. `jobs` is the number for which the first call was made: if there is another one by now,
+/// not all groups are filled at the end.
+pub(crate) fn fill_groups(
+    batch: &mut Batch<'_>,
+    queue: &str,
+    after: Option<&str>,
+    jobs: u32,
+) -> Result<Option<Arc<str>>, Error> {
     let Some(queue) = batch.find_queue(queue) else { return Ok(None) };
     let last = batch.fill_groups(queue, after, GROUPS_PER_COMMIT)?;
-    if last.is_none() {
+    if last.is_none() && batch.queue_ref(queue).settings.group_concurrency == jobs {
         batch.queue_mut(queue).fills_groups = false;
     }
     Ok(last)
