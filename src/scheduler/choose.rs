@@ -80,7 +80,7 @@ impl Scheduler {
         }
     }
 
-    /// Hands out one job of `queue`. Returns false if it has none to start now.
+    /// Hands out one job of `queue`. Returns false if it has none to start now, or no slot for another one.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
         let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
         let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
@@ -93,6 +93,8 @@ impl Scheduler {
             reserve: &mut self.found.reserve,
         };
         let pick = state.pick(queue, running, thread_is_free, now, &mut shared);
+        // It is asked again when a slot is free.
+        let has_another_slot = state.may_start_beside(running + 1);
         state.wants_refills(queue, &mut self.found.refills);
         self.found.aged.extend(state.wants_aged(queue));
         self.chores_changed |= self.queues.note(queue) || self.found.has_some();
@@ -113,7 +115,7 @@ impl Scheduler {
                     self.starts_as_probe(&start);
                 }
                 into.push(start);
-                true
+                has_another_slot
             }
         }
     }

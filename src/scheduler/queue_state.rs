@@ -436,6 +436,12 @@ impl QueueState {
         pick
     }
 
+    /// Whether the queue must be asked for another job if so many run. It must also be asked if it has no slot and waits for a limit,
+    /// whose turn it then gives up.
+    pub fn may_start_beside(&self, running: usize) -> bool {
+        running < self.slots() || !self.waits_for.is_empty()
+    }
+
     /// Puts the jobs that may have their units now back into their windows, one for each limit. Returns these jobs.
     fn offer_units(&mut self, queue: QueueId, limits: &mut SharedLimits) -> Vec<(LimitKey, JobId)> {
         let mut offered = Vec::new();
