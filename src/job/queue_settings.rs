@@ -91,7 +91,7 @@ impl QueueSettings {
     /// imports.configure(imports.settings().group_concurrency(2)).await?; // two at a time for each customer
     ///
     /// let row = |n: u32| NewJob::json("row", &n).group("customer-1");
-    /// let ids = imports.enqueue_many((1..=3).map(row)).await?;
+    /// let ids = pond.enqueue_many("imports", (1..=3).map(row)).await?;
     /// assert!(matches!(pond.explain(ids[1])?, Explanation::NoHandler { .. })); // alone it would be `GroupBusy`
     /// assert!(matches!(pond.explain(ids[2])?, Explanation::GroupBusy { ahead: 2, .. }));
     /// # Ok(()) });
