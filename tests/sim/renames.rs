@@ -70,6 +70,8 @@ impl World {
                 took("a queue in use was not renamed");
                 return Ok(());
             }
+            // An earlier fault of the disk has shut the storage engine, which the queue learns now. Nothing was written.
+            Err(Error::Storage { .. }) => return Ok(()),
             Err(error) => return Err(format!("I32: queue {queue} cannot be renamed: {error:?}")),
         }
         self.renames.renamed = Some(queue);
