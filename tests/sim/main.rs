@@ -156,21 +156,45 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
 /// A shorter run does not have to take every path.
 const SEEDS_FOR_ALL_PATHS: u64 = 1_000;
 
-/// Paths that are taken so rarely that a run with plugins can miss them, and those of circuits, which it does not check. A run of the default length must not.
-const RARE_PATHS: [&str; 14] = [
+/// Paths that are taken so rarely that a run with plugins can miss them, and those of what worlds with plugins do not do or check. A run of the default length must not.
+const RARE_PATHS: [&str; 38] = [
+    "a batch handler was called with fewer jobs than it takes",
+    "a batch handler was called with several jobs",
+    "a call found its key held",
+    "a call with a key was durable, and no event said so",
     "a circuit opened",
     "a circuit opened again because its probe failed",
     "a circuit was closed by hand",
     "a circuit was open when the file was opened",
+    "a dead letter was moved",
     "a head was put back after its window's last known row",
     "a job of a batch had timed out when its handler returned",
+    "a job ran as what it was replaced with",
+    "a job that runs was not replaced",
+    "a job that waited was deleted",
+    "a job that waited was moved",
+    "a job that waits for calls was put off by another one",
     "a job that was asked to stop completed",
     "a job was in another queue, and no event said so",
+    "a job was next when the one before it with its key ended",
+    "a key was free because its job ran",
+    "a key was free because its job was handed out",
     "a pause or its end with OutcomeUnknown was durable",
     "a probe closed a circuit",
     "a probe started",
+    "a queue in use was not renamed",
+    "a queue was renamed",
+    "a verb has changed several jobs",
+    "a verb on many jobs asked a handler to stop",
     "a verb on many jobs continued at a cursor",
+    "a verb on many jobs found a queue without a worker",
     "a verb on many jobs made several chunks",
+    "a waiting job was replaced",
+    "a window held a key after the end of its job",
+    "an interrupted verb on many jobs was called again",
+    "jobs of a group ran at the same time",
     "the circuit of a group opened",
+    "the jobs of one call ended differently",
+    "the process died while a queue had another name",
 ];
 const SEEDS_FOR_RARE_PATHS: u64 = 4_000;
