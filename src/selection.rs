@@ -279,7 +279,7 @@ impl Selection {
                 if let Some(observe) = &mut on_progress {
                     observe(&done);
                 }
-                if done.next.is_none() && !(matches!(met, Met::NoMore | Met::Later) && pass.begin_next()) {
+                if done.next.is_none() && !(met.may_pass_again() && pass.begin_next()) {
                     break;
                 }
                 cursor = done.next.clone();
@@ -298,7 +298,7 @@ impl Selection {
 /// Whether a job that was changed can be met again by the same verb.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Met {
-    /// No: it is not in the sources any more. So the verb can pass through the sources again.
+    /// No: it is not in the sources any more.
     NoMore,
     /// Only by a later pass, if a handler has it and was asked to stop.
     Later,
@@ -306,6 +306,13 @@ enum Met {
     Behind,
     /// By the same pass too: with another time to run, or in another queue, it can be ahead of the cursor.
     Ahead,
+}
+
+impl Met {
+    /// Whether the verb can pass through the sources again.
+    fn may_pass_again(self) -> bool {
+        matches!(self, Self::NoMore | Self::Later)
+    }
 }
 
 /// One pass of a verb through the sources. Between two of its chunks, a job that becomes due moves to where the pass may have

@@ -23,7 +23,7 @@ pub(crate) struct Parked {
     /// When the bucket of a head's group may be open, in order of time, and then in the order in which the heads start.
     wakes: BTreeSet<(Duration, Order, JobId)>,
     bytes: usize,
-    /// The groups of which a head is parked and another one was passed over.
+    /// The groups of which a head was passed over that waits for the same reservation or probe as another one, which is parked.
     left_out: HashSet<Arc<str>>,
     /// When the heads that were passed over must be read again.
     read_again: Option<Duration>,
@@ -59,7 +59,7 @@ impl Parked {
     /// and none of them is of its group.
     pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
         let group = job.group().expect("only heads are parked").clone();
-        self.remove(job.id, now);
+        self.take_out(job.id);
         while self.is_full(&job) {
             let last = self
                 .wakes
@@ -68,20 +68,16 @@ impl Parked {
                 .copied();
             match (last, until) {
                 (Some((at, _, id)), _) => {
-                    let removed = self.remove(id, now);
+                    self.remove(id, now);
                     self.pass_over(at, now);
-                    if let Some(group) = removed.as_ref().and_then(|removed| removed.group()) {
-                        self.leave_out(group);
-                    }
                 }
                 (None, Some(until)) => {
                     self.pass_over(until, now);
-                    self.leave_out(&group);
                     return Ok(());
                 }
                 // It is read again when the other head can start.
                 (None, None) if self.groups.contains_key(&group) => {
-                    self.leave_out(&group);
+                    self.left_out.insert(group);
                     return Ok(());
                 }
                 (None, None) => return Err(job),
@@ -106,13 +102,6 @@ impl Parked {
         let every = READ_AGAIN_EVERY * u32::try_from(self.limits.jobs_max).unwrap_or(u32::MAX);
         let at = until.max(now.saturating_add(every));
         self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
-    }
-
-    /// Notes that a head was passed over, if another one of its group is parked.
-    fn leave_out(&mut self, group: &Arc<str>) {
-        if self.groups.contains_key(group) {
-            self.left_out.insert(group.clone());
-        }
     }
 
     /// Removes and returns a head. If it was the last one of its group, those of the group that were passed over are soon read again.

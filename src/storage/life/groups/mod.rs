@@ -1,7 +1,7 @@
-//! Home: groups. The jobs of each start in the order of enqueueing, and run one at a time, or as many at a time as the settings of the
-//! queue say.
+//! Home: groups. The jobs of each start in the order of enqueueing, and run one at a time, or as many at a time as the
+//! settings of the queue say.
 //!
-//! The members of a group are in `members`, ordered by id. So many of them are *heads*, the members that can run.
+//! The members of a group are in `members`, ordered by id. At most so many of them are *heads*, the members that can run.
 //! A head has a row in `heads` if it is ready, a pointer in `delayed` if it is due later, and neither while the group
 //! is paused. While a dead letter holds the group, no member becomes a head ([`hold`]). Dispatch sees only heads. So a
 //! group with a million members does not hide other jobs, and no lock is needed for running few members at a time.
@@ -62,15 +62,9 @@ impl Batch<'_> {
         }
         // With one head at most, nobody else waits.
         if comes_back || self.heads_max(queue) == 1 {
-            self.make_head(queue, &mut row, member, id, bytes)?;
-            return self.put_group(queue, &member.group, &row);
+            return self.set_head(queue, row, member, id, bytes);
         }
         self.fill(queue, &member.group, row)
-    }
-
-    /// Whether the group may have another head.
-    fn has_room(&mut self, queue: QueueId, row: &GroupRow) -> bool {
-        row.held_by().is_none() && row.heads.len() < self.heads_max(queue)
     }
 
     /// Writes a member's row at its place. The index is told by the caller.
@@ -78,6 +72,19 @@ impl Batch<'_> {
         self.moved(bytes.len());
         self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
         Ok(())
+    }
+
+    /// Makes a member a head of its group, and writes the group's row.
+    fn set_head(
+        &mut self,
+        queue: QueueId,
+        mut row: GroupRow,
+        member: &Member,
+        id: JobId,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        self.make_head(queue, &mut row, member, id, bytes)?;
+        self.put_group(queue, &member.group, &row)
     }
 
     /// Makes a member a head of its group: ready, due later, or held by a pause. The group's row is not written yet.
@@ -260,8 +267,7 @@ impl Batch<'_> {
         self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
         if !to.parked {
             self.put_member(queue, to, id, &bytes)?;
-            self.make_head(queue, &mut row, to, id, bytes)?;
-            return self.put_group(queue, &to.group, &row);
+            return self.set_head(queue, row, to, id, bytes);
         }
         self.tables.members()?.remove(from.key(queue, id))?;
         self.put_member(queue, to, id, &bytes)?;
@@ -289,7 +295,7 @@ impl Batch<'_> {
     /// A member's time has come: its pointer is removed, and it is ready if it is a head.
     pub(in crate::storage) fn promote_member(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
         let member = self.member(id)?;
-        let mut row = match &member {
+        let row = match &member {
             Some(member) => self.group(queue, &member.group)?,
             None => GroupRow::default(),
         };
@@ -297,8 +303,7 @@ impl Batch<'_> {
         let Some(member) = member else { return Ok(()) };
         let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
         if !member.parked {
-            self.make_head(queue, &mut row, &member, id, bytes)?;
-            return self.put_group(queue, &member.group, &row);
+            return self.set_head(queue, row, &member, id, bytes);
         }
         let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
         self.tables.members()?.remove(member.key(queue, id))?;
@@ -338,8 +343,7 @@ impl Batch<'_> {
                 self.fill(queue, &group, row)?;
             }
             Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_ok() => {
-                self.make_head(queue, &mut row, &member, head.id, bytes)?;
-                self.put_group(queue, &group, &row)?;
+                self.set_head(queue, row, &member, head.id, bytes)?;
             }
             Some(_) => self.unreadable.push(Unreadable::InPlace(head.id)),
         }

@@ -123,6 +123,11 @@ impl Batch<'_> {
         self.queue_ref(queue).settings.group_concurrency.max(1) as usize
     }
 
+    /// Whether the group may have another head.
+    pub(super) fn has_room(&mut self, queue: QueueId, row: &GroupRow) -> bool {
+        row.held_by().is_none() && row.heads.len() < self.heads_max(queue)
+    }
+
     pub(in crate::storage) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
         match self.tables.groups()?.get_row((queue, group))? {
             Some(row) => match codec::decode(TableName::Groups, u64::from(queue), &row) {
@@ -226,12 +231,11 @@ impl Batch<'_> {
         let mut row = GroupRow::default();
         self.ready_heads(queue, group, &mut row)?;
         self.due_heads(queue, group, &mut row)?;
-        let has_room = row.heads.len() < self.heads_max(queue);
-        let others_wait = has_room && self.first_waiting_member(queue, group, &row.heads)?.is_some();
+        let others_wait = self.has_room(queue, &row) && self.first_waiting_member(queue, group, &row.heads)?.is_some();
         if row.heads.is_empty() || others_wait || self.queue_ref(queue).settings.groups == GroupPolicy::Hold {
             row.stop = Stop::Paused;
             self.pause_heads(queue, &mut row)?;
-            while row.heads.len() < self.heads_max(queue)
+            while self.has_room(queue, &row)
                 && let Some((seq, id, _)) = self.first_waiting_member(queue, group, &row.heads)?
             {
                 row.put_head(Head { id, seq, at: HeadAt::Held });
