@@ -357,8 +357,7 @@ async fn a_file_created_at_the_destination_during_a_backup_is_not_overwritten() 
     // The last round of the backup waits for the writer, and the writer for its disk.
     disk.hold_syncs();
     let stuck = tokio::spawn(pond.enqueue("q", work(1)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     let backup = tokio::spawn(pond.backup(&target));
     while unfinished(directory.path()) == 0 {
         tokio::task::yield_now().await;

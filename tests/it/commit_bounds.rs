@@ -164,10 +164,7 @@ async fn a_handler_that_is_not_allowed_to_wait_gets_the_result_of_its_commit() {
     pond.enqueue("q", work(1)).await.unwrap();
     assert_eq!(keeper.next(1).await, [1]);
 
-    disk.hold_syncs();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let first = hold_writer(&pond, &disk).await;
     let second = tokio::spawn(pond.enqueue("q", work(2)));
     while pond.testing().inbox() < 1 {
         tokio::task::yield_now().await;

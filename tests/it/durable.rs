@@ -99,8 +99,7 @@ async fn enqueue_returns_only_after_the_sync() {
     settled(&pond).await;
     disk.hold_syncs();
     let answer = tokio::spawn(pond.enqueue("q", work(1)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     assert!(!answer.is_finished(), "it must wait for the disk");
     assert_eq!(ran.len(), 0, "nothing starts before it is durable");
     assert_eq!(pond.queue("q").unwrap().counts().pending, 0);

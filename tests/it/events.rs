@@ -106,8 +106,7 @@ async fn an_event_is_published_only_after_the_sync() {
     settled(&pond).await;
     disk.hold_syncs();
     let call = tokio::spawn(pond.enqueue("q", work(1)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     assert_eq!(heard(&mut events), []);
     disk.release_syncs();
     let id = call.await.unwrap().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millpond::testing::ManualClock;
 use millpond::{
     Batch, CircuitBreaker, Clock, Error, Explanation, GroupPolicy, Handled, Job, JobId, Jobs, Millpond, NewJob,
-    Outcome, QueueSettings, Rate, Retry, State,
+    Outcome, QueueSettings, Rate, Retry, State, WorkerBuilder,
 };
 
 use crate::support::*;
@@ -24,10 +24,11 @@ async fn enqueue(pond: &Millpond, jobs: impl IntoIterator<Item = NewJob>) -> Vec
 
 /// A worker whose jobs wait at a gate. The first run of each job in `failing` then ends with `outcome`.
 fn worker(pond: &Millpond, failing: &'static [u64], outcome: fn() -> Handled<Outcome>) -> Keeper {
-    worker_of(pond, "q", failing, outcome)
+    let retry = Retry::fixed(SECOND).jitter(0.0);
+    worker_with(pond.worker("q").retry(retry), failing, outcome)
 }
 
-fn worker_of(pond: &Millpond, queue: &str, failing: &'static [u64], outcome: fn() -> Handled<Outcome>) -> Keeper {
+fn worker_with(builder: WorkerBuilder, failing: &'static [u64], outcome: fn() -> Handled<Outcome>) -> Keeper {
     let ((gate, keeper), failed) = (gate(), Log::new());
     let handler = move |job: Job<Work>| {
         let (gate, failed) = (gate.clone(), failed.clone());
@@ -40,9 +41,14 @@ fn worker_of(pond: &Millpond, queue: &str, failing: &'static [u64], outcome: fn(
             Ok(Outcome::done())
         }
     };
-    let retry = Retry::fixed(SECOND).jitter(0.0);
-    pond.worker(queue).concurrency(10).no_timeout().retry(retry).handle(handler).start().unwrap();
+    builder.concurrency(10).no_timeout().handle(handler).start().unwrap();
     keeper
+}
+
+/// A worker whose jobs wait at a gate. Those in `failing` then fail, which can open the circuits of their groups.
+fn worker_with_breaker(pond: &Millpond, breaker: CircuitBreaker, failing: &'static [u64]) -> Keeper {
+    let builder = pond.worker("q").group_circuit_breaker(breaker).retry(Retry::none());
+    worker_with(builder, failing, || Err("503".into()))
 }
 
 #[tokio::test]
@@ -286,17 +292,8 @@ async fn a_rate_is_shared_by_the_places_of_a_group() {
 async fn the_probe_of_a_group_is_one_job_and_runs_from_before_do_not_count() {
     let (clock, pond) = memory();
     configure(&pond, settings(3)).await;
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            if job.n <= 3 { Err("503".into()) } else { Ok(()) }
-        }
-    };
     let breaker = CircuitBreaker::failures(1.0).of(2).open_for(SECOND);
-    let worker = pond.worker("q").group_circuit_breaker(breaker).retry(Retry::none()).no_timeout();
-    worker.handle(handler).start().unwrap();
+    let mut keeper = worker_with_breaker(&pond, breaker, &[1, 2, 3]);
     enqueue(&pond, (1..=3).map(|n| member("a", n))).await;
     assert_eq!(keeper.next(3).await, [1, 2, 3]);
     keeper.let_go(2);
@@ -316,26 +313,22 @@ async fn the_probe_of_a_group_is_one_job_and_runs_from_before_do_not_count() {
     drained(&pond).await;
 }
 
-/// A world whose memory has room for two heads that wait, with a group that has four, and a job of another group. The circuit of
-/// the group is open.
-async fn more_heads_than_fit(open_for: Duration) -> (ManualClock, Millpond, Keeper) {
-    let (clock, pond) = memory_with(|builder| builder.window_jobs_max(2));
-    configure(&pond, settings(4)).await;
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            if job.n == 1 { Err("503".into()) } else { Ok(()) }
-        }
-    };
+/// A group whose circuit is open, in a queue with these `places`, whose memory has room for so many heads that wait.
+async fn with_an_open_circuit(heads: usize, places: u32, open_for: Duration) -> (ManualClock, Millpond, Keeper) {
+    let (clock, pond) = memory_with(|builder| builder.window_jobs_max(heads));
+    configure(&pond, settings(places)).await;
     let breaker = CircuitBreaker::failures(1.0).of(1).open_for(open_for);
-    let worker = pond.worker("q").concurrency(10).group_circuit_breaker(breaker).retry(Retry::none()).no_timeout();
-    worker.handle(handler).start().unwrap();
+    let mut keeper = worker_with_breaker(&pond, breaker, &[1]);
     enqueue(&pond, [member("a", 1)]).await;
     assert_eq!(keeper.entered().await, 1);
     keeper.let_go(1);
     settled(&pond).await;
+    (clock, pond, keeper)
+}
+
+/// The same with more heads than fit into memory, and a job of another group, which runs.
+async fn more_heads_than_fit(open_for: Duration) -> (ManualClock, Millpond, Keeper) {
+    let (clock, pond, mut keeper) = with_an_open_circuit(2, 4, open_for).await;
     enqueue(&pond, (2..=5).map(|n| member("a", n)).chain([member("b", 6)])).await;
     assert_eq!(keeper.entered().await, 6, "another group does not wait");
     (clock, pond, keeper)
@@ -368,23 +361,7 @@ async fn all_heads_of_a_group_start_when_its_circuit_is_closed_by_hand_also_thos
 /// Heads that did not fit into memory, and of whose group no other head was there at that time.
 #[tokio::test]
 async fn heads_that_were_passed_over_start_when_their_circuit_is_closed_by_hand() {
-    let (_, pond) = memory_with(|builder| builder.window_jobs_max(1));
-    configure(&pond, settings(2)).await;
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            if job.n == 1 { Err("503".into()) } else { Ok(()) }
-        }
-    };
-    let breaker = CircuitBreaker::failures(1.0).of(1).open_for(HOUR);
-    let worker = pond.worker("q").concurrency(10).group_circuit_breaker(breaker).retry(Retry::none()).no_timeout();
-    worker.handle(handler).start().unwrap();
-    enqueue(&pond, [member("a", 1)]).await;
-    assert_eq!(keeper.entered().await, 1);
-    keeper.let_go(1);
-    settled(&pond).await;
+    let (_, pond, mut keeper) = with_an_open_circuit(1, 2, HOUR).await;
     enqueue(&pond, [member("a", 2)]).await;
     settled(&pond).await;
     enqueue(&pond, [member("a", 3).priority(millpond::Priority::FIRST)]).await;
@@ -403,8 +380,7 @@ async fn a_call_of_configure_that_was_interrupted_is_completed_by_the_next_one()
     let ids = enqueue(&pond, [member("a", 1), member("a", 2)]).await;
     disk.hold_syncs();
     let call = tokio::spawn(pond.queue("q").unwrap().configure(settings(2)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     disk.release_syncs();
@@ -436,7 +412,8 @@ async fn a_job_that_is_changed_keeps_its_place_also_in_a_held_group_and_with_a_l
     assert_eq!(keeper.waiting(), [3]);
 
     pond.queue("dead").unwrap().configure(settings(2).groups(GroupPolicy::Hold)).await.unwrap();
-    let mut keeper = worker_of(&pond, "dead", &[4, 5], || Err("not yet".into()));
+    let mut keeper =
+        worker_with(pond.worker("dead").retry(Retry::fixed(SECOND).jitter(0.0)), &[4, 5], || Err("not yet".into()));
     let jobs = [member("b", 4).max_attempts(1), member("b", 5), member("b", 6)];
     let ids: Vec<JobId> = pond.enqueue_many("dead", jobs).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(keeper.next(2).await, [4, 5]);
@@ -460,10 +437,7 @@ async fn a_job_that_is_given_back_starts_also_if_its_group_is_paused_and_resumed
     assert_eq!(keeper.entered().await, 1);
     settled(&pond).await;
     let commits = pond.metrics().commits_total;
-    disk.hold_syncs();
-    let held = tokio::spawn(pond.enqueue("other", work(9)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let held = hold_writer(&pond, &disk).await;
     let before = pond.testing().inbox();
     keeper.let_go(1);
     while pond.testing().inbox() == before {

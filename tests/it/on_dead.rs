@@ -308,10 +308,7 @@ async fn at_once<T: Send + 'static>(
 ) -> Vec<Result<T, Error>> {
     keeper.next(jobs).await;
     let queue = pond.queue("q").unwrap();
-    disk.hold_syncs();
-    let held = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let held = hold_writer(pond, disk).await;
     let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
     keeper.let_go(jobs);
     while queue.counts().running > 0 {

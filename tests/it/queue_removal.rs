@@ -301,15 +301,6 @@ async fn submitted<T: Send + 'static>(call: Commit<T>) -> tokio::task::JoinHandl
     call
 }
 
-/// Holds the writer in a commit, so that all calls that are submitted meanwhile are gathered for the next one.
-async fn held(pond: &Millpond, disk: &SimDisk) -> tokio::task::JoinHandle<Result<millpond::Enqueued, Error>> {
-    disk.hold_syncs();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    first
-}
-
 #[tokio::test]
 async fn calls_that_are_gathered_with_a_removal_see_the_queue_as_it_is_before_or_after_it() {
     let disk = SimDisk::new();
@@ -317,7 +308,7 @@ async fn calls_that_are_gathered_with_a_removal_see_the_queue_as_it_is_before_or
     pond.enqueue("q", work(0)).await.unwrap();
     queue(&pond, "q").drain().await.unwrap();
     queue(&pond, "q").pause().await.unwrap();
-    let first = held(&pond, &disk).await;
+    let first = hold_writer(&pond, &disk).await;
     let removed = submitted(queue(&pond, "q").remove()).await;
     let stored = submitted(pond.enqueue("q", work(1))).await;
     let moved = {
@@ -651,7 +642,7 @@ async fn renames_that_are_gathered_together_follow_each_other() {
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let a = pond.enqueue("a", work(1)).await.unwrap().id;
     let b = pond.enqueue("b", work(2)).await.unwrap().id;
-    let first = held(&pond, &disk).await;
+    let first = hold_writer(&pond, &disk).await;
     let mut calls = Vec::new();
     for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
         calls.push(submitted(queue(&pond, from).rename(to)).await);

@@ -116,10 +116,7 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
     let ids = pond.enqueue_many("q", (0..JOBS as u64).map(work)).await.unwrap();
     keeper.next(JOBS).await;
     // The starts are in the file: only the ends remain to be written.
-    disk.hold_syncs();
-    let held = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let held = hold_writer(&pond, &disk).await;
     keeper.let_go(JOBS);
     while pond.queue("q").unwrap().counts().running > 0 {
         tokio::task::yield_now().await;

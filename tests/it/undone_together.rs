@@ -64,10 +64,7 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
             }
         })
     };
-    disk.hold_syncs();
-    let held = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let held = hold_writer(&pond, &disk).await;
     let mut closures = vec![tokio::spawn(transaction(0, Fails::Always))];
     closures.extend((1..=CLOSURES).map(|n| tokio::spawn(transaction(n, fails(n)))));
     for _ in 0..=CLOSURES {

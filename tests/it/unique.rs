@@ -140,8 +140,7 @@ async fn calls_that_share_a_commit_get_one_job() {
     settled(&pond).await;
     disk.hold_syncs();
     let first = tokio::spawn(pond.enqueue("q", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     // Calls that are made while that commit waits share the next one.
     let calls: Vec<_> = (0..20).map(|n| tokio::spawn(pond.enqueue("q", keyed(n)))).collect();
     tokio::task::yield_now().await;

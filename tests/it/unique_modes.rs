@@ -181,8 +181,7 @@ async fn a_job_does_not_start_while_the_commit_that_replaces_it_is_made() {
     settled(&pond).await;
     disk.hold_syncs();
     let replacing = tokio::spawn(pond.enqueue("q", with(mode, 2)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    sync_begun(&disk).await;
     // The slot is free, and the job that is being replaced would be next.
     keeper.let_go(1);
     while pond.queue("q").unwrap().counts().running > 0 {

@@ -306,6 +306,21 @@ pub fn enqueue_and_commit(mut guard: WriteGuard) -> Result<Enqueued, Error> {
     guard.commit().map(|()| id)
 }
 
+/// Waits until a commit is about to sync, on a disk that holds its syncs.
+pub async fn sync_begun(disk: &SimDisk) {
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || disk.wait_for_sync()).await.unwrap();
+}
+
+/// Holds the syncs of the disk, and the writer with one: what is called from now on shares the next commit. The writer goes on
+/// with `release_syncs`; the task then answers.
+pub async fn hold_writer(pond: &Millpond, disk: &SimDisk) -> tokio::task::JoinHandle<Result<Enqueued, Error>> {
+    disk.hold_syncs();
+    let held = tokio::spawn(pond.enqueue("held", work(0)));
+    sync_begun(disk).await;
+    held
+}
+
 /// Everything submitted while the writer is held goes into one batch.
 pub async fn in_one_batch<T: Send + 'static>(
     pond: &Millpond,
@@ -322,10 +337,7 @@ pub async fn in_one_batch_after<T: Send + 'static, L>(
     calls: Vec<Commit<T>>,
     look: impl FnOnce() -> L,
 ) -> (Vec<Result<T, Error>>, L) {
-    disk.hold_syncs();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let first = hold_writer(pond, disk).await;
     let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
     for _ in 0..calls.len() {
         tokio::task::yield_now().await;
