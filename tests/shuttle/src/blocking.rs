@@ -9,7 +9,7 @@ use millpond_testkit::SimDisk;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
-use crate::support::{builder, explore, is_sound, job, open, until_drained};
+use crate::support::{beside, builder, explore, is_sound, job, open, until_drained};
 
 /// Handlers wait here for each other, in pairs.
 #[derive(Default)]
@@ -56,10 +56,7 @@ fn blocking_jobs_that_come_one_by_one_while_threads_fall_idle_all_run() {
         let _worker = meeting(&pond);
         for pair in 0..3 {
             let producers: Vec<_> = [1, 2]
-                .map(|n| {
-                    let pond = pond.clone();
-                    thread::spawn(move || pond.enqueue("q", job(pair * 10 + n)).wait().unwrap())
-                })
+                .map(|n| beside(&pond, move |pond| pond.enqueue("q", job(pair * 10 + n)).wait().unwrap()))
                 .into_iter()
                 .collect();
             for producer in producers {
@@ -91,10 +88,7 @@ fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
         let _worker = worker.handle_blocking_raw("work", handler).start().unwrap();
         for round in 0..3 {
             let jobs = [vec![job(round * 10), job(round * 10 + 1)], vec![job(round * 10 + 2)]];
-            let producers = jobs.map(|jobs| {
-                let pond = pond.clone();
-                thread::spawn(move || pond.enqueue_many("q", jobs).wait().unwrap())
-            });
+            let producers = jobs.map(|jobs| beside(&pond, move |pond| pond.enqueue_many("q", jobs).wait().unwrap()));
             for producer in producers {
                 producer.join().unwrap();
             }

@@ -6,7 +6,7 @@ use millpond::{CancelOutcome, Error, State};
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::support::{explore, is_sound, job, noting, open, until_drained};
+use crate::support::{beside, explore, is_sound, job, noting, open, until_drained};
 
 #[test]
 fn an_enqueue_beside_a_completion_in_its_group_is_started() {
@@ -43,10 +43,7 @@ fn a_cancel_beside_the_start_and_the_end_of_a_job_has_one_outcome() {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         let (_worker, ran) = noting(&pond, "q", 1);
         let ids = [1, 2].map(|n| pond.enqueue("q", job(n).group("g")).wait().unwrap());
-        let canceller = {
-            let pond = pond.clone();
-            thread::spawn(move || ids.map(|id| pond.cancel(id, "on second thoughts").wait()))
-        };
+        let canceller = beside(&pond, move |pond| ids.map(|id| pond.cancel(id, "on second thoughts").wait()));
         let outcomes = canceller.join().unwrap();
         until_drained(&pond);
         let ran = ran.so_far();
@@ -72,10 +69,7 @@ fn a_wait_beside_the_end_of_its_job_is_answered() {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         let (_worker, _ran) = noting(&pond, "q", 1);
         let id = pond.enqueue("q", job(1)).wait().unwrap();
-        let waiter = {
-            let pond = pond.clone();
-            thread::spawn(move || pond.finished(id).wait())
-        };
+        let waiter = beside(&pond, move |pond| pond.finished(id).wait());
         let ended = pond.enqueue_and_wait("q", job(2)).wait().unwrap();
         assert_eq!(ended.state, State::Completed);
         match waiter.join().unwrap() {

@@ -11,7 +11,7 @@ use millpond_testkit::SimDisk;
 use shuttle::sync::Mutex;
 use shuttle::thread::{self, JoinHandle};
 
-use crate::support::{explore, is_sound, job, noting, open, until_drained, waiting};
+use crate::support::{beside, explore, is_sound, job, noting, open, until_drained, waiting};
 
 const PERIOD: Duration = Duration::from_secs(60);
 
@@ -46,10 +46,7 @@ fn an_edit_beside_a_firing_leaves_one_run_of_the_old_or_the_new_job() {
         let pond = open(&SimDisk::new(), &clock);
         let (_worker, ran) = noting(&pond, "q", 2);
         assert_eq!(schedule(&pond, 1).unwrap(), Scheduled::Created);
-        let editors = [2, 2].map(|n| {
-            let pond = pond.clone();
-            thread::spawn(move || schedule(&pond, n).unwrap())
-        });
+        let editors = [2, 2].map(|n| beside(&pond, move |pond| schedule(pond, n).unwrap()));
         let time = time_passes(&clock);
         let mut answers = editors.map(|editor| editor.join().unwrap());
         answers.sort_by_key(|answer| *answer == Scheduled::Unchanged);
@@ -77,10 +74,7 @@ fn a_removal_beside_a_firing_leaves_one_run_or_none_and_no_later_one() {
         let pond = open(&SimDisk::new(), &clock);
         let (_worker, ran) = noting(&pond, "q", 2);
         schedule(&pond, 1).unwrap();
-        let removers = [(); 2].map(|()| {
-            let pond = pond.clone();
-            thread::spawn(move || remove(&pond))
-        });
+        let removers = [(); 2].map(|()| beside(&pond, remove));
         let time = time_passes(&clock);
         let removed = removers.map(|remover| remover.join().unwrap());
         assert_eq!(removed.iter().filter(|removed| **removed).count(), 1, "one of them has removed it");
@@ -108,14 +102,8 @@ fn an_edit_beside_a_removal_and_a_firing_changes_the_schedule_or_begins_a_new_on
         let pond = open(&SimDisk::new(), &clock);
         let (_worker, ran) = noting(&pond, "q", 2);
         schedule(&pond, 1).unwrap();
-        let editor = {
-            let pond = pond.clone();
-            thread::spawn(move || schedule(&pond, 2).unwrap())
-        };
-        let remover = {
-            let pond = pond.clone();
-            thread::spawn(move || remove(&pond))
-        };
+        let editor = beside(&pond, |pond| schedule(pond, 2).unwrap());
+        let remover = beside(&pond, remove);
         let time = time_passes(&clock);
         let edited = editor.join().unwrap();
         assert!(remover.join().unwrap(), "there was one from the start");
@@ -154,9 +142,9 @@ fn a_restart_beside_a_firing_and_an_edit_makes_each_run_once() {
         schedule(&pond, 1).unwrap();
         let answered = Arc::new(Mutex::new(false));
         let editor = {
-            let (pond, answered) = (pond.clone(), answered.clone());
-            thread::spawn(move || {
-                schedule(&pond, 2).unwrap();
+            let answered = answered.clone();
+            beside(&pond, move |pond| {
+                schedule(pond, 2).unwrap();
                 *answered.lock().unwrap() = true;
             })
         };

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::testing::ManualClock;
-use millpond::{BulkProgress, Context, Error, Job, JobFilter, JobId, Millpond, NewJob, Selection, State, Worker};
+use millpond::{BulkProgress, Context, Error, Job, JobFilter, JobId, Millpond, Selection, State, Worker};
 use millpond_testkit::SimDisk;
 use shuttle::sync::Mutex;
-use shuttle::thread::{self, JoinHandle};
+use shuttle::thread::JoinHandle;
 
-use crate::support::{Ran, explore, is_sound, job, noting, noting_into, open, until_drained};
+use crate::support::{Ran, beside, explore, is_sound, job, noting, noting_into, open, until_drained};
 
 /// Shorter than the grace of a cancelled job.
 const LATER: Duration = Duration::from_secs(10);
 
-/// Jobs of a group, one without, and one that is due later.
-fn jobs() -> [NewJob; 4] {
-    [job(0).group("g"), job(1).group("g"), job(2), job(3).delay(LATER)]
+/// Enqueues jobs of a group, one without, and one that is due later.
+fn enqueue_four(pond: &Millpond) -> Vec<JobId> {
+    let jobs = [job(0).group("g"), job(1).group("g"), job(2), job(3).delay(LATER)];
+    pond.enqueue_many("q", jobs).wait().unwrap().into_iter().map(|stored| stored.id).collect()
 }
 
 /// What has become of a job.
@@ -50,8 +51,7 @@ fn count(became: &[Became], what: Became) -> u64 {
 
 /// A caller of a verb on all jobs of the queue.
 fn caller(pond: &Millpond, verb: impl FnOnce(Selection) -> BulkProgress + Send + 'static) -> JoinHandle<BulkProgress> {
-    let pond = pond.clone();
-    thread::spawn(move || verb(pond.select(&JobFilter::new().queue("q"))))
+    beside(pond, |pond| verb(pond.select(&JobFilter::new().queue("q"))))
 }
 
 fn cancel(selection: Selection) -> BulkProgress {
@@ -63,8 +63,8 @@ fn delete(selection: Selection) -> BulkProgress {
 }
 
 fn enqueue_and_become_due(pond: &Millpond, clock: &ManualClock) -> JoinHandle<JobId> {
-    let (pond, clock) = (pond.clone(), clock.clone());
-    thread::spawn(move || {
+    let clock = clock.clone();
+    beside(pond, move |pond| {
         let id = pond.enqueue("q", job(4).group("g")).wait().unwrap().id;
         clock.advance(LATER);
         id
@@ -102,8 +102,7 @@ fn a_cancel_of_many_beside_enqueues_starts_and_ends_gives_each_job_one_outcome()
     explore(|| {
         let clock = ManualClock::new();
         let pond = open(&SimDisk::new(), &clock);
-        let mut ids: Vec<JobId> =
-            pond.enqueue_many("q", jobs()).wait().unwrap().into_iter().map(|stored| stored.id).collect();
+        let mut ids = enqueue_four(&pond);
         let (_worker, notes) = noting_calls(&pond);
         let canceller = caller(&pond, cancel);
         let enqueuer = enqueue_and_become_due(&pond, &clock);
@@ -138,8 +137,7 @@ fn a_deletion_of_many_beside_enqueues_starts_and_ends_counts_what_has_not_run() 
     explore(|| {
         let clock = ManualClock::new();
         let pond = open(&SimDisk::new(), &clock);
-        let mut ids: Vec<JobId> =
-            pond.enqueue_many("q", jobs()).wait().unwrap().into_iter().map(|stored| stored.id).collect();
+        let mut ids = enqueue_four(&pond);
         let (_worker, ran) = noting(&pond, "q", 2);
         let deleter = caller(&pond, delete);
         let enqueuer = enqueue_and_become_due(&pond, &clock);
@@ -164,8 +162,7 @@ fn a_cancel_and_a_deletion_of_many_beside_each_other_and_starts_share_the_jobs()
     explore(|| {
         let clock = ManualClock::new();
         let pond = open(&SimDisk::new(), &clock);
-        let ids: Vec<JobId> =
-            pond.enqueue_many("q", jobs()).wait().unwrap().into_iter().map(|stored| stored.id).collect();
+        let ids = enqueue_four(&pond);
         let ran: Arc<Ran> = Arc::default();
         let callers = [caller(&pond, cancel), caller(&pond, delete)];
         let _worker = noting_into(&pond, "q", 2, &ran);

@@ -8,7 +8,7 @@ use millpond::testing::ManualClock;
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::support::{explore, is_sound, job, noting, open, waiting};
+use crate::support::{beside, explore, is_sound, job, noting, open, waiting};
 
 #[test]
 fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
@@ -39,10 +39,7 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
                 completed
             })
         };
-        let stopper = {
-            let pond = pond.clone();
-            thread::spawn(move || pond.shutdown(Duration::from_secs(1)).wait().unwrap())
-        };
+        let stopper = beside(&pond, move |pond| pond.shutdown(Duration::from_secs(1)).wait().unwrap());
         let mut acknowledged: Vec<u8> = producers.into_iter().flat_map(|producer| producer.join().unwrap()).collect();
         stopper.join().unwrap();
         let completed = listener.join().unwrap();
@@ -67,12 +64,8 @@ fn two_shutdowns_and_a_drop_at_once_are_all_answered() {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue("q", job(1)).wait().unwrap();
         let (_worker, _ran) = noting(&pond, "q", 1);
-        let stoppers: Vec<_> = (0..2)
-            .map(|_| {
-                let pond = pond.clone();
-                thread::spawn(move || pond.shutdown(Duration::ZERO).wait().unwrap())
-            })
-            .collect();
+        let stoppers: Vec<_> =
+            (0..2).map(|_| beside(&pond, move |pond| pond.shutdown(Duration::ZERO).wait().unwrap())).collect();
         drop(pond);
         for stopper in stoppers {
             stopper.join().unwrap();

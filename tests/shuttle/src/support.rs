@@ -8,6 +8,7 @@ use millpond::{Builder, Job, JobFilter, Millpond, NewJob, Payload, Worker};
 use millpond_testkit::SimDisk;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::{Condvar, Mutex};
+use shuttle::thread::{self, JoinHandle};
 use shuttle::{Config, Runner};
 
 const RUNS_DEFAULT: usize = 1_000;
@@ -52,6 +53,12 @@ pub fn open(disk: &SimDisk, clock: &ManualClock) -> Millpond {
 
 pub fn job(n: u8) -> NewJob {
     NewJob::raw("work", vec![n])
+}
+
+/// Makes a call in a thread of its own.
+pub fn beside<T: Send + 'static>(pond: &Millpond, call: impl FnOnce(&Millpond) -> T + Send + 'static) -> JoinHandle<T> {
+    let pond = pond.clone();
+    thread::spawn(move || call(&pond))
 }
 
 /// The jobs that handlers have run, in order.

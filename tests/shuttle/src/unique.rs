@@ -11,7 +11,7 @@ use millpond_testkit::SimDisk;
 use shuttle::sync::Mutex;
 use shuttle::thread::{self, JoinHandle};
 
-use crate::support::{explore, is_sound, job, noting, open, until_drained, waiting};
+use crate::support::{beside, explore, is_sound, job, noting, open, until_drained, waiting};
 
 /// The payloads of one caller's calls and their answers, in order.
 type Calls = Vec<(u8, Enqueued)>;
@@ -21,8 +21,7 @@ fn enqueue(pond: &Millpond, n: u8, unique: Unique) -> (u8, Enqueued) {
 }
 
 fn caller(pond: &Millpond, jobs: [u8; 2], unique: Unique) -> JoinHandle<Calls> {
-    let pond = pond.clone();
-    thread::spawn(move || jobs.map(|n| enqueue(&pond, n, unique)).into())
+    beside(pond, move |pond| jobs.map(|n| enqueue(pond, n, unique)).into())
 }
 
 /// The payloads with which the job of this answer can run: not the one that it was stored with, if it was replaced, and of

@@ -5,7 +5,7 @@ use millpond::{Capacity, Error, QueueSettings, WhenFull};
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::support::{explore, is_sound, job, noting, open, until_drained};
+use crate::support::{beside, explore, is_sound, job, noting, open, until_drained};
 
 #[test]
 fn a_waiter_beside_a_dying_writer_is_answered() {
@@ -14,14 +14,8 @@ fn a_waiter_beside_a_dying_writer_is_answered() {
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
         pond.queue("full").unwrap().configure(settings).wait().unwrap();
         pond.enqueue("full", job(0)).wait().unwrap();
-        let for_room = {
-            let pond = pond.clone();
-            thread::spawn(move || pond.enqueue("full", job(1)).wait())
-        };
-        let for_commit = {
-            let pond = pond.clone();
-            thread::spawn(move || pond.transaction(|tx| Ok(tx.enqueue("q", job(2))?)).wait())
-        };
+        let for_room = beside(&pond, move |pond| pond.enqueue("full", job(1)).wait());
+        let for_commit = beside(&pond, move |pond| pond.transaction(|tx| Ok(tx.enqueue("q", job(2))?)).wait());
         let for_lease = {
             let pond = pond.clone();
             thread::spawn(move || {
@@ -48,12 +42,8 @@ fn a_call_that_waits_for_room_is_admitted_when_there_is_room() {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
         pond.queue("full").unwrap().configure(settings).wait().unwrap();
-        let producers: Vec<_> = (0..3)
-            .map(|n| {
-                let pond = pond.clone();
-                thread::spawn(move || pond.enqueue("full", job(n)).wait().unwrap())
-            })
-            .collect();
+        let producers: Vec<_> =
+            (0..3).map(|n| beside(&pond, move |pond| pond.enqueue("full", job(n)).wait().unwrap())).collect();
         let (_worker, ran) = noting(&pond, "full", 1);
         for producer in producers {
             producer.join().unwrap();
