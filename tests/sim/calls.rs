@@ -118,16 +118,11 @@ impl World {
         Ok(())
     }
 
-    fn push(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
+    pub fn push(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
         let call = self.next_call;
         self.next_call += 1;
         self.note(|_| format!("call {call} {asks:?}"));
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
-    }
-
-    /// A call whose answer is checked by what it asks.
-    pub fn ask_with(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
-        self.push(asks, future);
     }
 
     /// A call that is polled at once.

@@ -270,7 +270,7 @@ impl World {
         let commit = self.now().pond.enqueue(UNIQUE, job);
         let future = async move { commit.await.map(|answer| vec![answer.id.get(), status_of(answer)]) };
         self.note(|_| format!("enqueue {n} with key {key}"));
-        self.ask_with(Asks::Unique(n), Box::pin(future));
+        self.push(Asks::Unique(n), Box::pin(future));
     }
 
     fn cancel_a_unique(&mut self) {
