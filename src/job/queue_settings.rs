@@ -73,17 +73,15 @@ impl QueueSettings {
     /// How many jobs of each group can run at a time: 1 to [`GROUP_CONCURRENCY_MAX`](Self::GROUP_CONCURRENCY_MAX), which is
     /// 100. Default: 1, so the jobs of a group run one after the other.
     ///
-    /// With more than one, the first jobs of a group can run side by side. They start in the order of their enqueues, unless their
-    /// priorities differ, one of them is changed, or one waits for a retry; they end in any order. Such a job has one of the
-    /// group's places until it ends. With
-    /// [`GroupPolicy::Block`] a job that waits for a retry keeps its place, and with [`GroupPolicy::Skip`] the next job gets
-    /// it. With [`GroupPolicy::Hold`] no job gets a place while a dead letter holds the group; jobs that had one before still
+    /// With more than one, the first jobs of a group can run side by side. They start in the order of their enqueues, unless
+    /// their priorities differ, one of them is changed, or one waits for a retry; they end in any order. Such a job has one of
+    /// the group's places until it ends. With [`GroupPolicy::Block`] a job that waits for a retry keeps its place, and with
+    /// [`GroupPolicy::Skip`] the next job gets it. With [`GroupPolicy::Hold`] no job gets a place while a dead letter holds the group; jobs that had one before still
     /// run. [Group rates](crate::WorkerBuilder::group_rate_limit), pauses and circuit breakers apply to the group as a whole.
     ///
     /// A higher number gives the waiting jobs of all groups their places before [`configure`](crate::Queue::configure) returns:
     /// with each commit at most 1,000 groups, and no further group after 8 MiB of jobs. A call that was interrupted is completed
-    /// by the next call with the same number. With a lower
-    /// number, jobs that have a place keep it.
+    /// by the next call with the same number. With a lower number, jobs that have a place keep it.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
