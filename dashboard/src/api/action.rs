@@ -1,0 +1,359 @@
+//! What can be changed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{JobQuery, Overrides, Time};
+
+/// A change that an operator asks for. Every change goes through one of these, so that one place decides whether it is
+/// permitted and tells who has made it.
+///
+/// In JSON, `action` is the name of the variant: `{"action": "cancel_job", "id": "42", "reason": "a duplicate"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Action {
+    /// Stores a job.
+    Enqueue(NewJob),
+    /// Cancels a job in any state. A running handler is asked to stop.
+    CancelJob {
+        /// The job.
+        id: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Makes a job that is due later due now.
+    RunJobNow {
+        /// The job.
+        id: String,
+    },
+    /// Changes a job that does not run.
+    UpdateJob {
+        /// The job.
+        id: String,
+        /// What changes.
+        change: Change,
+    },
+    /// Moves a job that does not run to another queue.
+    MoveJob {
+        /// The job.
+        id: String,
+        /// The other queue.
+        queue: String,
+    },
+    /// Removes a job that does not run.
+    DeleteJob {
+        /// The job.
+        id: String,
+    },
+    /// Gives a dead letter new attempts.
+    RedriveJob {
+        /// The dead letter.
+        id: String,
+    },
+    /// Cancels all jobs that match.
+    CancelJobs {
+        /// Which.
+        jobs: JobQuery,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Makes all jobs that match due now.
+    RunJobsNow {
+        /// Which.
+        jobs: JobQuery,
+    },
+    /// Moves all jobs that match to another queue.
+    MoveJobs {
+        /// Which.
+        jobs: JobQuery,
+        /// The other queue.
+        queue: String,
+    },
+    /// Removes all jobs that match and do not run.
+    DeleteJobs {
+        /// Which.
+        jobs: JobQuery,
+    },
+    /// Gives all dead letters that match new attempts.
+    RedriveJobs {
+        /// Which.
+        jobs: JobQuery,
+        /// Only those whose error is in this group: the `error` of a `DeadGroup`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error_group: Option<String>,
+    },
+    /// Removes all dead letters that match.
+    PurgeJobs {
+        /// Which.
+        jobs: JobQuery,
+        /// Only those whose error is in this group: the `error` of a `DeadGroup`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error_group: Option<String>,
+    },
+    /// Lets no job of any queue start.
+    PauseAll,
+    /// Ends the pause of all queues.
+    ResumeAll,
+    /// Lets no job of a queue start.
+    PauseQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// Ends the pause of a queue.
+    ResumeQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// Lets no job of a group start.
+    PauseGroup {
+        /// The queue.
+        queue: String,
+        /// The group.
+        group: String,
+    },
+    /// Ends the pause of a group, and releases it from the dead letter that holds it.
+    ResumeGroup {
+        /// The queue.
+        queue: String,
+        /// The group.
+        group: String,
+    },
+    /// Lets no job of a kind start in a queue.
+    PauseKind {
+        /// The queue.
+        queue: String,
+        /// The kind.
+        kind: String,
+    },
+    /// Ends the pause of a kind.
+    ResumeKind {
+        /// The queue.
+        queue: String,
+        /// The kind.
+        kind: String,
+    },
+    /// Sets limits in place of the code's own, and takes back those that are left out.
+    SetOverrides {
+        /// The queue.
+        queue: String,
+        /// The limits.
+        overrides: Overrides,
+    },
+    /// Closes the circuit of a queue, or of a group.
+    CloseCircuit {
+        /// The queue.
+        queue: String,
+        /// The group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+    },
+    /// Fills the bucket of a queue's rate.
+    ResetRate {
+        /// The queue.
+        queue: String,
+    },
+    /// Lets a unique key go.
+    ReleaseKey {
+        /// The queue.
+        queue: String,
+        /// The key.
+        key: String,
+    },
+    /// Cancels all waiting jobs of a queue.
+    DrainQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// Removes a queue with all its jobs.
+    ObliterateQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// Gives a queue another name.
+    RenameQueue {
+        /// The queue.
+        queue: String,
+        /// The other name.
+        to: String,
+    },
+    /// Sets how many units a shared limit has, until the process ends.
+    SetLimit {
+        /// The limit.
+        name: String,
+        /// The units.
+        units: u32,
+    },
+    /// Lets no run of a schedule happen.
+    PauseSchedule {
+        /// The schedule.
+        name: String,
+    },
+    /// Ends the pause of a schedule.
+    ResumeSchedule {
+        /// The schedule.
+        name: String,
+    },
+    /// Enqueues a job of a schedule now.
+    RunSchedule {
+        /// The schedule.
+        name: String,
+    },
+    /// Changes a schedule.
+    UpdateSchedule {
+        /// The schedule.
+        name: String,
+        /// What changes.
+        change: ScheduleChange,
+    },
+    /// Removes a schedule.
+    RemoveSchedule {
+        /// The schedule.
+        name: String,
+    },
+    /// Lets a plugin that was suspended run again.
+    ResumePlugin {
+        /// The queue whose jobs it handles.
+        queue: String,
+        /// Its name.
+        name: String,
+    },
+    /// Reads a quarantined row again, and puts it back if it can be read.
+    RestoreRow {
+        /// The number of the row.
+        number: u64,
+    },
+    /// Removes a quarantined row for good.
+    PurgeRow {
+        /// The number of the row.
+        number: u64,
+    },
+}
+
+/// A job to be stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewJob {
+    /// The queue.
+    pub queue: String,
+    /// The kind.
+    pub kind: String,
+    /// The payload, any JSON.
+    pub payload: serde_json::Value,
+    /// 0 is the most urgent priority, 9 the least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// How long it waits before it can run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_seconds: Option<f64>,
+    /// When it can run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Time>,
+    /// Its group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Its unique key, until it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The key with which it is enqueued once only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// How many attempts there can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Its tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its headers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// What changes of a job. What is left out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// The payload, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Value>,
+    /// 0 is the most urgent priority, 9 the least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// The tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// When the job is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Time>,
+}
+
+/// What changes of a schedule. What is left out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleChange {
+    /// A cron expression: `0 3 * * *`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The zone of the cron expression, by its IANA name. Default: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// An interval in place of a cron expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_seconds: Option<f64>,
+    /// The payload of its jobs, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Value>,
+}
+
+/// What an action has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// How many jobs, rows or things were changed.
+    pub changed: u64,
+    /// The job that was stored, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// A sentence that says so: `3 jobs are cancelled`.
+    pub message: String,
+}
+
+impl Action {
+    /// The name that the action has in JSON: `cancel_job`.
+    pub fn name(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value.get("action").and_then(|name| name.as_str()).unwrap_or("unknown").to_owned()
+    }
+
+    /// The jobs that the action changes, if it can change many.
+    pub fn jobs(&self) -> Option<&JobQuery> {
+        match self {
+            Self::CancelJobs { jobs, .. }
+            | Self::RunJobsNow { jobs }
+            | Self::MoveJobs { jobs, .. }
+            | Self::DeleteJobs { jobs }
+            | Self::RedriveJobs { jobs, .. }
+            | Self::PurgeJobs { jobs, .. } => Some(jobs),
+            _ => None,
+        }
+    }
+
+    /// Whether something is removed or stopped for good. The pages ask before such an action.
+    pub fn is_destructive(&self) -> bool {
+        matches!(
+            self,
+            Self::CancelJob { .. }
+                | Self::DeleteJob { .. }
+                | Self::CancelJobs { .. }
+                | Self::DeleteJobs { .. }
+                | Self::PurgeJobs { .. }
+                | Self::DrainQueue { .. }
+                | Self::ObliterateQueue { .. }
+                | Self::RemoveSchedule { .. }
+                | Self::PurgeRow { .. }
+        )
+    }
+}

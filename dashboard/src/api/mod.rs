@@ -1,0 +1,31 @@
+//! The types of the JSON API: what a [`Source`](crate::Source) answers, what the pages show, and what a client reads.
+//!
+//! Times are RFC 3339 texts in UTC. Durations are seconds, as numbers, and their names end in `_seconds`.
+
+mod action;
+mod dead;
+mod event;
+mod history;
+mod job;
+mod plugin;
+mod pond;
+mod problem;
+mod quarantine;
+mod query;
+mod queue;
+mod schedule;
+mod time;
+
+pub use action::{Action, Change, Done, NewJob, ScheduleChange};
+pub use dead::{DeadGroup, DeadSummary};
+pub use event::LiveEvent;
+pub use history::{History, Point};
+pub use job::{Attempt, Body, Format, Job, JobPage, JobRow, LogLine, Progress, ScheduledFor, Why};
+pub use plugin::{Plugin, PluginState};
+pub use pond::{Check, Limit, Overview, Process, Storage, Totals};
+pub use problem::{Code, Problem};
+pub use quarantine::{QuarantinePage, QuarantinedRow};
+pub use query::{JobQuery, Paging};
+pub use queue::{Circuit, Counts, Group, GroupPage, Overrides, Queue, QueueDetail, Rate, RateChange, Worker};
+pub use schedule::{Schedule, SchedulePage};
+pub use time::Time;

@@ -1,0 +1,106 @@
+//! The whole pond: its queues, its file, its process.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{History, Queue, Time};
+
+/// Everything at a glance. All of it is read in a time that does not depend on the number of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Overview {
+    /// The time of the pond's clock.
+    pub now: Time,
+    /// Why the pond is degraded, if it is.
+    pub degraded: Option<String>,
+    /// Whether all queues are paused.
+    pub is_paused: bool,
+    /// The queues, by name.
+    pub queues: Vec<Queue>,
+    /// What has happened since the file was opened.
+    pub totals: Totals,
+    /// The file.
+    pub storage: Storage,
+    /// The process.
+    pub process: Process,
+    /// The limits that jobs share.
+    pub limits: Vec<Limit>,
+    /// Rows that could not be read and are kept aside.
+    pub quarantined: u64,
+    /// How many schedules there are.
+    pub schedules: u64,
+    /// The last hour of all queues.
+    pub history: History,
+}
+
+/// What has happened since the file was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Totals {
+    /// Attempts that have started.
+    pub started: u64,
+    /// Attempts that have completed their jobs.
+    pub completed: u64,
+    /// Attempts that have failed.
+    pub failed: u64,
+    /// How many of them panicked.
+    pub panics: u64,
+    /// How many of them exceeded their timeouts.
+    pub timeouts: u64,
+    /// Jobs that were not stored because of their unique keys.
+    pub deduplicated: u64,
+    /// Ended jobs that were removed after their retention.
+    pub pruned: u64,
+}
+
+/// The file, and what writing it takes. What is `null` is not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Storage {
+    /// Where the file is.
+    pub path: Option<String>,
+    /// The size of the file.
+    pub file_bytes: Option<u64>,
+    /// How many bytes of it hold data.
+    pub live_bytes: Option<u64>,
+    /// Commits since the file was opened.
+    pub commits: u64,
+    /// How long the latest commit took.
+    pub latest_commit_seconds: Option<f64>,
+    /// How long all commits together took.
+    pub commit_seconds_total: Option<f64>,
+    /// How often the file was compacted since it was opened.
+    pub compactions: u64,
+}
+
+/// The process that has the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Process {
+    /// Its number.
+    pub id: u32,
+    /// Jobs that run.
+    pub running: u64,
+    /// How many jobs may run at a time, if there is such a limit.
+    pub max_running: Option<u64>,
+    /// Handlers that have exceeded their timeouts and still keep their slots.
+    pub stuck: u64,
+    /// When the file was opened.
+    pub opened_at: Option<Time>,
+}
+
+/// A limit that jobs of several queues share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limit {
+    /// Its name.
+    pub name: String,
+    /// How many units it has.
+    pub units: u64,
+    /// How many of them are in use.
+    pub used: u64,
+}
+
+/// What a check of the whole file has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// How many jobs were checked.
+    pub jobs: u64,
+    /// What is wrong, a sentence each. Empty if nothing is.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,105 @@
+//! Which jobs a request asks for.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Time;
+
+/// Which jobs are meant: those that have everything that is given here. Without anything, all.
+///
+/// As part of an address, it is a query: `?queue=mail&state=dead&tag=tenant:7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct JobQuery {
+    /// The queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The state, in lower case: `pending`, `scheduled`, `running`, `retrying`, `completed`, `dead`, `cancelled`, `blocked`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The unique key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A tag that the job has. It is found by an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// A text that the payload contains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// A place in a JSON payload (RFC 6901) that has the value `equals`: `/user/id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The value at `pointer`: JSON, or a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equals: Option<String>,
+    /// A text that the latest error, or the reason of the end, contains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The job was enqueued, or if it has ended, it ended, at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The job was enqueued, or if it has ended, it ended, before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+impl JobQuery {
+    /// The jobs of a queue.
+    pub fn of_queue(queue: impl Into<String>) -> Self {
+        Self { queue: Some(queue.into()), ..Self::default() }
+    }
+
+    /// Whether only the queue and the state are given.
+    pub fn is_plain(&self) -> bool {
+        *self == Self { queue: self.queue.clone(), state: self.state.clone(), ..Self::default() }
+    }
+
+    /// Without the texts that are empty, as a form sends the fields that nothing was written into.
+    pub fn without_empty(mut self) -> Self {
+        let Self { queue, state, kind, group, key, tag, payload, pointer, equals, error, since: _, until: _ } =
+            &mut self;
+        for text in [queue, state, kind, group, key, tag, payload, pointer, equals, error] {
+            if text.as_deref() == Some("") {
+                *text = None;
+            }
+        }
+        self
+    }
+}
+
+/// Which part of a list a request asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// The `next` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How many entries, at most: 1 to 1,000, as a number. Default: 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl Paging {
+    /// Entries of a page, by default.
+    pub const LIMIT_DEFAULT: usize = 50;
+    /// Entries of a page, at most.
+    pub const LIMIT_MAX: usize = 1_000;
+
+    /// How many entries, within the limits.
+    pub fn entries(&self) -> usize {
+        self.limit.unwrap_or(Self::LIMIT_DEFAULT).clamp(1, Self::LIMIT_MAX)
+    }
+
+    /// Where the page begins; an empty text is the beginning.
+    pub fn start(&self) -> Option<&str> {
+        self.after.as_deref().filter(|after| !after.is_empty())
+    }
+}

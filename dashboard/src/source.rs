@@ -1,0 +1,65 @@
+//! What the dashboard needs to know, and where it gets it.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::api::{
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin, Problem,
+    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+};
+
+/// What a [`Source`] answers.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Problem>>;
+
+/// A queue that can be looked at and steered. Millpond is one, and so is a client of the API of another process.
+///
+/// No method blocks the thread that polls its answer.
+pub trait Source: Send + Sync + 'static {
+    /// A number that is another one when something has changed.
+    fn revision(&self) -> Answer<'_, u64>;
+
+    /// Everything at a glance.
+    fn overview(&self) -> Answer<'_, Overview>;
+
+    /// One queue.
+    fn queue(&self, name: &str) -> Answer<'_, QueueDetail>;
+
+    /// The groups of a queue that have waiting jobs, are paused or held, by name.
+    fn groups(&self, queue: &str, page: Paging) -> Answer<'_, GroupPage>;
+
+    /// The jobs that match.
+    fn jobs(&self, query: JobQuery, page: Paging) -> Answer<'_, JobPage>;
+
+    /// How many jobs match. It can take seconds where many jobs have to be read.
+    fn count(&self, query: JobQuery) -> Answer<'_, u64>;
+
+    /// One job.
+    fn job(&self, id: &str) -> Answer<'_, Job>;
+
+    /// The dead letters of all queues, or of one, by their errors.
+    fn dead(&self, queue: Option<&str>) -> Answer<'_, DeadSummary>;
+
+    /// The schedules, by name.
+    fn schedules(&self, page: Paging) -> Answer<'_, SchedulePage>;
+
+    /// One schedule, with the times of its next runs.
+    fn schedule(&self, name: &str) -> Answer<'_, Schedule>;
+
+    /// The plugins.
+    fn plugins(&self) -> Answer<'_, Vec<Plugin>>;
+
+    /// The rows that could not be read.
+    fn quarantine(&self, page: Paging) -> Answer<'_, QuarantinePage>;
+
+    /// Reads the whole file and checks it.
+    fn check(&self) -> Answer<'_, Check>;
+
+    /// What happens from now on.
+    fn events(&self) -> BoxStream<'static, LiveEvent>;
+
+    /// The metrics in the OpenMetrics text format.
+    fn metrics(&self) -> Answer<'_, String>;
+
+    /// Makes a change.
+    fn act(&self, action: Action) -> Answer<'_, Done>;
+}
