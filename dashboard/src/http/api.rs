@@ -1,0 +1,215 @@
+//! The JSON API, version 1, and its description.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, State};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::live::__path_events;
+use super::live::events;
+use crate::api::{
+    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Overview, Paging, Plugin, Problem,
+    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+};
+use crate::change::make;
+use crate::safety::Visit;
+use crate::site::Site;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Millpond",
+    description = "Look at a job queue and steer it. Errors are answered as problems (RFC 9457). Changes are posted as actions."
+))]
+struct Described;
+
+type Answered<T> = Result<Json<T>, Problem>;
+
+/// The parameters of a path, a query or a body. What cannot be read is a problem, as JSON.
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Problem))]
+struct Path<T>(T);
+
+/// See [`Path`].
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Problem))]
+pub(crate) struct Query<T>(pub T);
+
+/// See [`Path`].
+#[derive(FromRequest)]
+#[from_request(via(axum::Json), rejection(Problem))]
+struct Sent<T>(T);
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let is_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
+        Self::new(if is_large { Code::TooLarge } else { Code::Invalid }, rejection.body_text())
+    }
+}
+
+/// The routes of the API.
+pub(crate) fn router() -> Router<Arc<Site>> {
+    let described = OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(revision))
+        .routes(routes!(overview))
+        .routes(routes!(queue))
+        .routes(routes!(groups))
+        .routes(routes!(jobs))
+        .routes(routes!(count))
+        .routes(routes!(job))
+        .routes(routes!(dead))
+        .routes(routes!(schedules))
+        .routes(routes!(schedule))
+        .routes(routes!(plugins))
+        .routes(routes!(quarantine))
+        .routes(routes!(check))
+        .routes(routes!(events))
+        .routes(routes!(act));
+    let (router, description) = described.split_for_parts();
+    router.route("/api/openapi.json", get(async || Json(description)))
+}
+
+/// A number that is another one when something has changed.
+#[utoipa::path(get, path = "/api/v1/revision", tag = "pond", responses((status = 200, body = u64)))]
+async fn revision(State(site): State<Arc<Site>>) -> Answered<u64> {
+    site.source.revision().await.map(Json)
+}
+
+/// Everything at a glance.
+#[utoipa::path(get, path = "/api/v1/overview", tag = "pond", responses((status = 200, body = Overview)))]
+async fn overview(State(site): State<Arc<Site>>) -> Answered<Overview> {
+    site.source.overview().await.map(Json)
+}
+
+/// One queue.
+#[utoipa::path(
+    get, path = "/api/v1/queues/{name}", tag = "queues", params(("name" = String, Path,)),
+    responses((status = 200, body = QueueDetail), (status = 404, body = Problem))
+)]
+async fn queue(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<QueueDetail> {
+    site.source.queue(&name).await.map(Json)
+}
+
+/// The groups of a queue that have waiting jobs, are paused or held.
+#[utoipa::path(
+    get, path = "/api/v1/queues/{name}/groups", tag = "queues", params(("name" = String, Path,), Paging),
+    responses((status = 200, body = GroupPage), (status = 404, body = Problem))
+)]
+async fn groups(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    Query(page): Query<Paging>,
+) -> Answered<GroupPage> {
+    site.source.groups(&name, page).await.map(Json)
+}
+
+/// The jobs that match.
+#[utoipa::path(
+    get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Paging),
+    responses((status = 200, body = JobPage), (status = 400, body = Problem))
+)]
+async fn jobs(
+    State(site): State<Arc<Site>>,
+    Query(query): Query<JobQuery>,
+    Query(page): Query<Paging>,
+) -> Answered<JobPage> {
+    site.source.jobs(query.without_empty(), page).await.map(Json)
+}
+
+/// How many jobs match.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/count", tag = "jobs", params(JobQuery),
+    responses((status = 200, body = u64), (status = 400, body = Problem))
+)]
+async fn count(State(site): State<Arc<Site>>, Query(query): Query<JobQuery>) -> Answered<u64> {
+    site.source.count(query.without_empty()).await.map(Json)
+}
+
+/// One job.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path,)),
+    responses((status = 200, body = Job), (status = 404, body = Problem))
+)]
+async fn job(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Answered<Job> {
+    site.source.job(&id).await.map(Json)
+}
+
+#[derive(Deserialize)]
+struct OfQueue {
+    queue: Option<String>,
+}
+
+/// The dead letters by their errors.
+#[utoipa::path(
+    get, path = "/api/v1/dead", tag = "jobs", params(("queue" = Option<String>, Query,)),
+    responses((status = 200, body = DeadSummary), (status = 404, body = Problem))
+)]
+async fn dead(State(site): State<Arc<Site>>, Query(of): Query<OfQueue>) -> Answered<DeadSummary> {
+    site.source.dead(of.queue.as_deref().filter(|queue| !queue.is_empty())).await.map(Json)
+}
+
+/// The schedules.
+#[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", params(Paging), responses((status = 200, body = SchedulePage)))]
+async fn schedules(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<SchedulePage> {
+    site.source.schedules(page).await.map(Json)
+}
+
+/// One schedule.
+#[utoipa::path(
+    get, path = "/api/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path,)),
+    responses((status = 200, body = Schedule), (status = 404, body = Problem))
+)]
+async fn schedule(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<Schedule> {
+    site.source.schedule(&name).await.map(Json)
+}
+
+/// The plugins.
+#[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", responses((status = 200, body = Vec<Plugin>)))]
+async fn plugins(State(site): State<Arc<Site>>) -> Answered<Vec<Plugin>> {
+    site.source.plugins().await.map(Json)
+}
+
+/// The rows that could not be read.
+#[utoipa::path(get, path = "/api/v1/quarantine", tag = "pond", params(Paging), responses((status = 200, body = QuarantinePage)))]
+async fn quarantine(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<QuarantinePage> {
+    site.source.quarantine(page).await.map(Json)
+}
+
+/// Reads the whole file and checks it.
+#[utoipa::path(post, path = "/api/v1/check", tag = "pond", responses((status = 200, body = Check)))]
+async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
+    site.source.check().await.map(Json)
+}
+
+/// Makes a change.
+#[utoipa::path(
+    post, path = "/api/v1/actions", tag = "actions", request_body = Action,
+    responses(
+        (status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)
+    )
+)]
+async fn act(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Sent(action): Sent<Action>,
+) -> Answered<Done> {
+    make(&site, &visit.actor, action).await.map(Json)
+}

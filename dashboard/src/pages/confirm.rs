@@ -1,0 +1,130 @@
+//! The page that asks before an action, and says how many jobs it changes.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::problem::shown;
+use super::view::{Section, View, number};
+use crate::api::{Action, JobQuery, Problem};
+use crate::http::Query;
+use crate::safety::Visit;
+use crate::site::Site;
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    action: String,
+    #[serde(default)]
+    back: String,
+}
+
+/// The page.
+pub(crate) async fn confirm(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    asked: Result<Query<Asked>, Problem>,
+) -> Response {
+    let view = View::new(&site, &visit);
+    shown(&view, Section::None, ask(&view, asked).await)
+}
+
+async fn ask(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(String, Markup), Problem> {
+    let Query(Asked { action, back }) = asked?;
+    let action: Action = serde_json::from_str(&action)
+        .map_err(|error| Problem::invalid(format!("The action cannot be read: {error}")))?;
+    view.site.options.permits(&view.visit.actor, &action)?;
+    let question = question(view, &action).await?;
+    let back = if back.starts_with('/') { back } else { "/".to_owned() };
+    let content = html! {
+        section.narrow {
+            h1 { (question) }
+            @if let Some(jobs) = action.jobs() { (which(jobs)) }
+            (view.form_back_to(&back, &action, html! {
+                @match &action {
+                    Action::CancelJob { .. } | Action::CancelJobs { .. } => {
+                        label for="reason" { "Reason" }
+                        input id="reason" name="/reason" value="cancelled by an operator";
+                    }
+                    Action::MoveJobs { .. } => {
+                        label for="queue" { "To the queue" }
+                        input id="queue" name="/queue" required;
+                    }
+                    _ => {}
+                }
+                div.row {
+                    button.button.danger[action.is_destructive()] type="submit" { "Yes" }
+                    a.button href=(format!("{}{back}", view.visit.base)) { "No" }
+                }
+            }))
+        }
+    };
+    Ok(("Are you sure?".to_owned(), content))
+}
+
+/// The question, with the number of jobs.
+async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
+    let count = match action {
+        Action::RedriveJobs { jobs, error_group: Some(group) }
+        | Action::PurgeJobs { jobs, error_group: Some(group) } => {
+            let dead = view.site.source.dead(jobs.queue.as_deref()).await?;
+            dead.groups.iter().find(|own| own.error == *group).map_or(0, |group| group.count)
+        }
+        _ => match action.jobs() {
+            Some(jobs) => view.site.source.count(jobs.clone()).await?,
+            None => 0,
+        },
+    };
+    let jobs = if count == 1 { "1 job".to_owned() } else { format!("{} jobs", number(count)) };
+    Ok(match action {
+        Action::CancelJob { id, .. } => format!("Cancel job {id}?"),
+        Action::DeleteJob { id } => format!("Delete job {id}?"),
+        Action::CancelJobs { .. } => format!("Cancel {jobs}?"),
+        Action::RunJobsNow { .. } => format!("Run {jobs} now?"),
+        Action::MoveJobs { .. } => format!("Move {jobs}?"),
+        Action::DeleteJobs { .. } => format!("Delete {jobs}?"),
+        Action::RedriveJobs { .. } => format!("Redrive {jobs}?"),
+        Action::PurgeJobs { .. } => format!("Remove {jobs} for good?"),
+        Action::DrainQueue { queue } => {
+            let counts = view.site.source.queue(queue).await?.queue.counts;
+            let waiting = counts.pending + counts.scheduled + counts.retrying;
+            format!("Cancel all {} waiting jobs of the queue {queue}?", number(waiting))
+        }
+        Action::ObliterateQueue { queue } => {
+            let counts = view.site.source.queue(queue).await?.queue.counts;
+            let all = counts.unfinished() + counts.completed + counts.dead + counts.cancelled;
+            format!("Remove the queue {queue} with all its {} jobs?", number(all))
+        }
+        Action::RemoveSchedule { name } => format!("Remove the schedule {name}?"),
+        Action::PurgeRow { number } => format!("Remove the row {number} for good?"),
+        other => format!("Do this: {}?", other.name().replace('_', " ")),
+    })
+}
+
+/// Which jobs are meant, in words.
+fn which(jobs: &JobQuery) -> Markup {
+    let filters = [
+        ("queue", &jobs.queue),
+        ("state", &jobs.state),
+        ("kind", &jobs.kind),
+        ("group", &jobs.group),
+        ("unique key", &jobs.key),
+        ("tag", &jobs.tag),
+        ("payload contains", &jobs.payload),
+        ("value at", &jobs.pointer),
+        ("equals", &jobs.equals),
+        ("error contains", &jobs.error),
+    ];
+    html! {
+        dl.facts {
+            @for (name, value) in filters {
+                @if let Some(value) = value { div { dt { (name) } dd { code { (value) } } } }
+            }
+            @if let Some(since) = jobs.since { div { dt { "since" } dd { (since) } } }
+            @if let Some(until) = jobs.until { div { dt { "until" } dd { (until) } } }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The jobs of a queue.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::filters::filters;
+use super::job_table::{bulk, state_tabs, table};
+use super::problem::shown;
+use super::queue_head::{Tab, head};
+use super::view::{Place, Section, View};
+use crate::api::{JobQuery, Paging, Problem};
+use crate::http::Query;
+use crate::safety::Visit;
+use crate::site::Site;
+
+/// The page.
+pub(crate) async fn queue(
+    State(site): State<Arc<Site>>,
+    Extension(visit): Extension<Visit>,
+    Path(name): Path<String>,
+    query: Result<Query<JobQuery>, Problem>,
+    page: Result<Query<Paging>, Problem>,
+) -> Response {
+    let view = View::new(&site, &visit);
+    shown(&view, Section::Overview, made(&view, name, query, page).await)
+}
+
+async fn made(
+    view: &View<'_>,
+    name: String,
+    query: Result<Query<JobQuery>, Problem>,
+    page: Result<Query<Paging>, Problem>,
+) -> Result<(String, Markup), Problem> {
+    let (Query(query), Query(page)) = (query?, page?);
+    let detail = view.site.source.queue(&name).await?;
+    let query = JobQuery { queue: Some(name), ..query.without_empty() };
+    let found = view.site.source.jobs(query.clone(), page).await?;
+    let content = html! {
+        (head(view, &detail, Tab::Jobs))
+        div id="states" data-live { (state_tabs(view, &query, Some(&detail.queue.counts))) }
+        (filters(view, &query, &view.link(Place::Queue(&detail.queue.name)), false))
+        (bulk(view, &query))
+        div id="jobs" data-live { (table(view, &query, &found, false)) }
+    };
+    Ok((detail.queue.name.clone(), content))
+}

@@ -1,0 +1,275 @@
+//! A source that says the same text everywhere, and requests to its dashboard.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body as Content;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use http_body_util::BodyExt;
+use millpond_dashboard::api::*;
+use millpond_dashboard::{Answer, Options, Source, router};
+use tower::ServiceExt;
+
+/// Text that leaves every context of HTML in which it is not escaped.
+pub const POLYGLOT: &str = "jaVasCript:/*-/*`/*\\`/*'/*\"/**/(/* */oNcliCk=alert() )//%0D%0A\
+                            </stYle/</titLe/</teXtarEa/</scRipt/--!>\\x3csVg/<sVg/oNloAd=alert()//>\\x3e";
+
+/// Answers with this text in every field.
+pub struct Hostile {
+    pub text: &'static str,
+    pub acts: Mutex<Vec<Action>>,
+}
+
+impl Hostile {
+    pub fn new(text: &'static str) -> Arc<Self> {
+        Arc::new(Self { text, acts: Mutex::default() })
+    }
+
+    fn text(&self) -> String {
+        self.text.to_owned()
+    }
+
+    fn body(&self) -> Body {
+        Body { format: Format::Json, bytes: 100, text: self.text(), is_cut: false, is_redacted: false }
+    }
+
+    fn queue(&self) -> Queue {
+        let point = Point { at: Time(1), enqueued: 3, completed: 2, failed: 1 };
+        Queue {
+            name: self.text(),
+            counts: Counts { pending: 3, dead: 2, retrying: 1, ..Counts::default() },
+            is_paused: true,
+            has_worker: false,
+            oldest_ready_seconds: Some(61.0),
+            circuit: Some(Circuit { is_closed: false, state: self.text() }),
+            rate_limited_for_seconds: Some(2.0),
+            has_overrides: true,
+            enqueued_per_second: 1.5,
+            completed_per_second: 0.5,
+            history: History { points: vec![point; 60] },
+        }
+    }
+
+    fn row(&self) -> JobRow {
+        JobRow {
+            id: self.text(),
+            queue: self.text(),
+            kind: self.text(),
+            state: "retrying".to_owned(),
+            priority: 5,
+            group: Some(self.text()),
+            key: Some(self.text()),
+            tags: vec![self.text()],
+            attempts: 2,
+            max_attempts: Some(5),
+            error: Some(self.text()),
+            progress: Some(Progress { done: 1, total: Some(3), message: self.text() }),
+            preview: self.text(),
+            ..JobRow::default()
+        }
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule {
+            name: self.text(),
+            when: self.text(),
+            misfire: self.text(),
+            overlap: self.text(),
+            queue: self.text(),
+            kind: self.text(),
+            payload: self.body(),
+            held: Some(self.text()),
+            upcoming: vec![Time(7)],
+            last_job: Some(self.text()),
+            ..Schedule::default()
+        }
+    }
+}
+
+fn ready<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
+    async move { Ok(value) }.boxed()
+}
+
+impl Source for Hostile {
+    fn revision(&self) -> Answer<'_, u64> {
+        ready(1)
+    }
+
+    fn overview(&self) -> Answer<'_, Overview> {
+        ready(Overview {
+            degraded: Some(self.text()),
+            is_paused: true,
+            queues: vec![self.queue()],
+            storage: Storage { path: Some(self.text()), file_bytes: Some(4096), ..Storage::default() },
+            limits: vec![Limit { name: self.text(), units: 4, used: 1 }],
+            quarantined: 3,
+            ..Overview::default()
+        })
+    }
+
+    fn queue(&self, _name: &str) -> Answer<'_, QueueDetail> {
+        let worker = Worker {
+            concurrency: 4,
+            circuit_breaker: Some(self.text()),
+            group_circuit_breaker: Some(self.text()),
+            ..Worker::default()
+        };
+        ready(QueueDetail {
+            queue: self.queue(),
+            worker: Some(worker.clone()),
+            effective: Some(worker),
+            overrides: Overrides { concurrency: Some(3), ..Overrides::default() },
+            paused_kinds: vec![self.text()],
+            tokens: Some(1.5),
+            settings: serde_json::json!({ "text": self.text }),
+        })
+    }
+
+    fn groups(&self, _queue: &str, _page: Paging) -> Answer<'_, GroupPage> {
+        let group = Group {
+            name: self.text(),
+            is_paused: true,
+            held_by: Some(self.text()),
+            jobs: 3,
+            next: Some(self.text()),
+            why: self.text(),
+        };
+        ready(GroupPage { groups: vec![group], next: Some(self.text()) })
+    }
+
+    fn jobs(&self, _query: JobQuery, _page: Paging) -> Answer<'_, JobPage> {
+        ready(JobPage { jobs: vec![self.row()], next: Some(self.text()) })
+    }
+
+    fn count(&self, _query: JobQuery) -> Answer<'_, u64> {
+        ready(1_234)
+    }
+
+    fn job(&self, id: &str) -> Answer<'_, Job> {
+        if id == "missing" {
+            return async { Err(Problem::not_found(self.text())) }.boxed();
+        }
+        ready(Job {
+            row: self.row(),
+            why: Why { reason: self.text(), sentence: self.text(), job: Some(self.text()) },
+            payload: self.body(),
+            result: Some(self.body()),
+            headers: BTreeMap::from([(self.text(), self.text())]),
+            idempotency_key: Some(self.text()),
+            unique: Some(self.text()),
+            scheduled_for: Some(ScheduledFor { schedule: self.text(), at: Time(9) }),
+            plugins: vec![self.text()],
+            timeline: vec![Attempt {
+                number: 1,
+                failure: Some(self.text()),
+                error: Some(self.text()),
+                lines: vec![LogLine { at: Time(8), text: self.text() }],
+                ..Attempt::default()
+            }],
+            reason: Some(self.text()),
+            codec_error: Some(self.text()),
+            generation: 1,
+            ..Job::default()
+        })
+    }
+
+    fn dead(&self, _queue: Option<&str>) -> Answer<'_, DeadSummary> {
+        let group = DeadGroup {
+            error: self.text(),
+            count: 7,
+            sample: self.text(),
+            job: self.text(),
+            queues: vec![self.text()],
+            kinds: vec![self.text()],
+            ..DeadGroup::default()
+        };
+        ready(DeadSummary { total: 9, read: 7, groups: vec![group] })
+    }
+
+    fn schedules(&self, _page: Paging) -> Answer<'_, SchedulePage> {
+        ready(SchedulePage { total: 1, schedules: vec![self.schedule()], next: Some(self.text()) })
+    }
+
+    fn schedule(&self, _name: &str) -> Answer<'_, Schedule> {
+        ready(self.schedule())
+    }
+
+    fn plugins(&self) -> Answer<'_, Vec<Plugin>> {
+        ready(vec![Plugin {
+            name: self.text(),
+            hash: self.text(),
+            queue: self.text(),
+            kinds: vec![self.text()],
+            bytes: 3,
+            grants: vec![self.text()],
+            limits: vec![(self.text(), self.text())],
+            state: PluginState::Suspended,
+            failures: 3,
+            traps: Some(1),
+        }])
+    }
+
+    fn quarantine(&self, _page: Paging) -> Answer<'_, QuarantinePage> {
+        let row = QuarantinedRow {
+            number: 3,
+            table: self.text(),
+            queue: Some(self.text()),
+            job: Some(self.text()),
+            bytes: 3,
+            why: self.text(),
+        };
+        ready(QuarantinePage { total: 1, rows: vec![row], next: Some(self.text()) })
+    }
+
+    fn check(&self) -> Answer<'_, Check> {
+        ready(Check { jobs: 1, problems: vec![self.text()] })
+    }
+
+    fn events(&self) -> BoxStream<'static, LiveEvent> {
+        stream::empty().boxed()
+    }
+
+    fn metrics(&self) -> Answer<'_, String> {
+        ready("# EOF\n".to_owned())
+    }
+
+    fn act(&self, action: Action) -> Answer<'_, Done> {
+        self.acts.lock().unwrap().push(action);
+        ready(Done { changed: 1, id: None, message: self.text() })
+    }
+}
+
+/// An answer that was read to its end.
+pub struct Read {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+/// A request from the same machine.
+pub fn request(method: &str, path: &str) -> axum::http::request::Builder {
+    let peer: SocketAddr = "127.0.0.1:5000".parse().unwrap();
+    Request::builder().method(method).uri(path).header("host", "localhost:8080").extension(ConnectInfo(peer))
+}
+
+/// Sends a request to the dashboard of a source.
+pub async fn send(source: Arc<Hostile>, options: Options, request: Request<Content>) -> Read {
+    let response = router(source, options).oneshot(request).await.unwrap();
+    read(response).await
+}
+
+/// Reads an answer to its end.
+pub async fn read(response: axum::response::Response) -> Read {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Read { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+}
+
+/// A page of a harmless source.
+pub async fn get(path: &str) -> Read {
+    send(Hostile::new("mail"), Options::new(), request("GET", path).body(Content::empty()).unwrap()).await
+}
