@@ -9,6 +9,7 @@ macro_rules! page {
         #[doc = "[cancelling]: cancelling"]
         #[doc = "[codecs]: codecs"]
         #[doc = "[coming-from]: coming_from"]
+        #[doc = "[dashboard]: dashboard"]
         #[doc = "[deployment]: deployment"]
         #[doc = "[finding]: finding"]
         #[doc = "[first-job]: first_job"]
@@ -51,6 +52,7 @@ page!(kinds, "kinds.md");
 page!(codecs, "codecs.md");
 page!(testing, "testing.md");
 page!(deployment, "deployment.md");
+page!(dashboard, "dashboard.md");
 page!(plugins, "plugins.md");
 page!(coming_from, "coming-from.md");
 page!(limits, "limits.md");

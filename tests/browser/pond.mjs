@@ -1,0 +1,34 @@
+// The example `dashboard`, running, and a browser that looks at it.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
+
+// Where Chromium is, or nothing.
+export function chromiumPath() {
+  const places = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+  return places.find((place) => place && existsSync(place));
+}
+
+// Starts the example and waits until it says where it listens.
+export function startExample(jobs) {
+  const words = ["run", "--quiet", "--features", "dashboard", "--example", "dashboard", "--", "--port", "0", "--jobs", `${jobs}`];
+  const child = spawn("cargo", words, { cwd: PROJECT, stdio: ["ignore", "pipe", "inherit"] });
+  const url = new Promise((resolve, reject) => {
+    let said = "";
+    child.stdout.on("data", (bytes) => {
+      said += bytes;
+      const found = said.match(/http:\/\/[\d.:]+/);
+      if (found) resolve(found[0]);
+    });
+    child.on("exit", (code) => reject(new Error(`the example has ended with ${code}: ${said}`)));
+  });
+  const stop = () =>
+    new Promise((resolve) => {
+      child.on("exit", resolve);
+      child.kill("SIGINT");
+    });
+  return { url, stop };
+}
