@@ -83,6 +83,7 @@ pub use handler::{
 };
 pub use inspect::{
     Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, LimitInfo, Page, ParseCursorError,
+    ProcessInfo, StorageInfo,
 };
 #[cfg(feature = "cron")]
 pub use job::Cron;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::{JobId, Misfire, NewJob, Overlap, Payload, Schedule, Scheduled, check_schedule_name};
 use crate::runtime::{Commit, Engine};
 use crate::storage::{Damage, Prepared, StoredSchedule, define};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, in_seconds};
 
 /// Schedules in one page, at most.
 const SCHEDULES_PER_PAGE_MAX: usize = 1_000;
@@ -102,10 +102,6 @@ pub struct ScheduleInfo {
     pub created_at: Timestamp,
     /// When its definition was last changed.
     pub changed_at: Timestamp,
-}
-
-fn in_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// Stores a schedule, or changes the one of this name.

@@ -172,6 +172,6 @@ impl Engine {
     }
 
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.metrics.snapshot(self.executor.running.stuck())
+        self.metrics.snapshot(self.executor.running.stuck(), self.store.written().unwrap_or_default())
     }
 }

@@ -103,6 +103,11 @@ impl Scheduler {
         self.handed_out.running()
     }
 
+    /// How many jobs run with a blocking handler.
+    pub fn blocking(&self) -> usize {
+        self.handed_out.blocking()
+    }
+
     /// How many jobs may run at a time, and how many of them with a blocking handler.
     pub fn limits(&self) -> (usize, usize) {
         (self.running_max, self.threads.max)

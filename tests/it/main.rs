@@ -33,6 +33,7 @@ mod enqueue_hooks;
 mod error_texts;
 mod events;
 mod expiry;
+mod facts;
 mod file_kinds;
 mod filtered_events;
 mod finished;

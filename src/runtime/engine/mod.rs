@@ -74,6 +74,8 @@ pub(crate) struct Config {
 pub(crate) struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) time: Arc<TimeSource>,
+    /// When the file was opened.
+    pub(super) opened: Now,
     pub(super) prepare: Arc<dyn Prepare>,
     pub(super) to_writer: WriterSender,
     pub(super) bus: Arc<EventBus>,
@@ -146,6 +148,7 @@ impl Engine {
         let catalog = &parts.store.catalog;
         let dead_before = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.dead_total).sum();
         Self {
+            opened: parts.time.now(),
             store: parts.store,
             time: parts.time,
             prepare: parts.prepare,
