@@ -8,6 +8,8 @@ mod filter;
 mod group_info;
 mod job_info;
 mod limits;
+#[cfg(feature = "wasm")]
+mod plugin_status;
 mod process_info;
 mod storage_info;
 
@@ -32,6 +34,10 @@ pub use group_info::{GroupInfo, GroupPage};
 pub use job_info::JobInfo;
 pub use limits::LimitInfo;
 pub(crate) use limits::limits;
+#[cfg(feature = "wasm")]
+pub use plugin_status::PluginStatus;
+#[cfg(feature = "wasm")]
+pub(crate) use plugin_status::{plugin, plugins};
 pub use process_info::ProcessInfo;
 pub(crate) use process_info::process;
 pub use storage_info::StorageInfo;

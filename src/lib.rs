@@ -81,6 +81,8 @@ pub use handler::{
     Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
     NextBlocking, Verdicts,
 };
+#[cfg(feature = "wasm")]
+pub use inspect::PluginStatus;
 pub use inspect::{
     Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, LimitInfo, Page, ParseCursorError,
     ProcessInfo, StorageInfo,

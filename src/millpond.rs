@@ -3,6 +3,8 @@
 mod facts;
 mod limits;
 mod pausing;
+#[cfg(feature = "wasm")]
+mod plugins;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -53,6 +53,8 @@ pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX};
 pub(crate) use facts::Slots;
 pub(crate) use open::{Setup, open};
+#[cfg(feature = "wasm")]
+pub(crate) use plugins::ServedPlugin;
 pub(crate) use shutdown::{shutdown, stop_now, wait_for_the_close};
 pub(crate) use steps::Steps;
 pub use stopping::Stopping;
