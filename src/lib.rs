@@ -96,8 +96,8 @@ pub use job::{
     EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue,
     IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides,
     ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress,
-    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique,
-    When, WhenFull, WorkerSettings,
+    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, SchedulePatch, Scheduled, ScheduledFor,
+    State, Unique, When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

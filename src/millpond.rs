@@ -370,7 +370,7 @@ impl Millpond {
         schedules::store(self.engine(), name, schedule)
     }
 
-    /// The schedules: list, pause, resume and remove them, run one now, and see when it runs next.
+    /// The schedules: list, change, pause, resume and remove them, run one now, and see when it runs next.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;

@@ -85,6 +85,7 @@ mod run_numbers;
 mod running;
 mod runtimes;
 mod savepoints;
+mod schedule_updates;
 #[cfg(feature = "cron")]
 mod schedules;
 mod selection;
