@@ -17,6 +17,7 @@
 #![doc = "[kinds]: guide::kinds"]
 #![doc = "[limits]: guide::limits"]
 #![doc = "[logging]: guide::logging"]
+#![doc = "[metrics]: guide::metrics"]
 #![doc = "[order]: guide::order"]
 #![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
 #![doc = "[plugins]: guide::plugins"]

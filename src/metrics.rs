@@ -2,6 +2,14 @@
 //! [`Counts`](crate::Counts).
 
 mod commits;
+#[cfg(feature = "metrics")]
+mod described;
+mod end;
+#[cfg(feature = "metrics")]
+mod meters;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/no_meters.rs"]
+mod meters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +21,13 @@ use crate::sync::Mutex;
 use crate::time::{Timestamp, in_seconds};
 use commits::CommitCounters;
 pub(crate) use commits::{CommitCost, CommitCosts};
+pub(crate) use end::End;
+use meters::Meters;
+#[cfg(all(feature = "metrics", feature = "wasm"))]
+pub(crate) use meters::PluginReading;
+pub(crate) use meters::WorkerMeters;
+#[cfg(feature = "metrics")]
+pub(crate) use meters::{PondReading, QueueReading, STATES};
 
 /// Counters since the file was opened.
 ///
@@ -71,6 +86,7 @@ pub struct MetricsSnapshot {
 pub(crate) struct Metrics {
     commits: CommitCounters,
     used: Mutex<Option<Used>>,
+    meters: Meters,
     starts: AtomicU64,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -99,6 +115,12 @@ pub(crate) struct Written {
 impl Metrics {
     pub fn committed(&self, cost: CommitCost) {
         self.commits.add(cost);
+        self.meters.committed(cost);
+    }
+
+    /// Counts a page of ready jobs that was read from the file.
+    pub fn refilled(&self) {
+        self.meters.refilled();
     }
 
     pub fn commits(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! What the nouns ask of the engine without writing: names, settings, counts, running attempts, snapshots.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::Engine;
 use crate::error::Error;
@@ -137,6 +138,14 @@ impl Engine {
     /// The job that holds this unique key of a queue now, in a snapshot.
     pub fn unique_holder(&self, reader: &Reader, queue: QueueId, key: &str) -> Result<Option<JobId>, Fault> {
         reader.unique_holder(self.time.now(), queue, key, |id| self.scheduler().is_handed_out(id))
+    }
+
+    /// How long the job has waited that has been ready for the longest time.
+    pub fn oldest_ready_age(self: &Arc<Self>, queue: QueueId) -> Result<Option<Duration>, Error> {
+        let taken = |id| self.scheduler().is_handed_out(id);
+        let since = self.reader()?.oldest_ready(queue, taken).map_err(Error::from);
+        let since = self.note_damage(since)?;
+        Ok(since.map(|since| self.wall_now().since(since)))
     }
 
     /// The attempt of a job that is under way, if one is.

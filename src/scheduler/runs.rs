@@ -122,6 +122,12 @@ impl Scheduler {
         self.handed_out.running_in(queue)
     }
 
+    /// How often a queue or one of its jobs had to wait for a rate, a circuit or a shared limit.
+    #[cfg(feature = "metrics")]
+    pub fn limiter_waits(&self, queue: QueueId) -> u64 {
+        self.queues.get(queue).map_or(0, |state| state.limiter_waits)
+    }
+
     /// How many jobs of a queue were handed out and are not settled.
     pub fn handed_out_in(&self, queue: QueueId) -> usize {
         self.handed_out.handed_out_in(queue)
