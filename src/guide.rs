@@ -17,6 +17,7 @@ macro_rules! page {
         #[doc = "[kinds]: kinds"]
         #[doc = "[limits]: limits"]
         #[doc = "[logging]: logging"]
+        #[doc = "[metrics]: metrics"]
         #[doc = "[order]: order"]
         #[doc = "[plugins]: plugins"]
         #[doc = "[rates]: rates"]
@@ -63,6 +64,9 @@ pub mod guarantees {}
 
 #[doc = include_str!("../docs/logging.md")]
 pub mod logging {}
+
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
 
 #[doc = include_str!("../docs/storage-format.md")]
 pub mod storage_format {}

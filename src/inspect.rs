@@ -1,4 +1,5 @@
-//! Reading: jobs with their history, listings by page, the counts of a queue, and the reason why a job is not running.
+//! Reading: jobs with their history, listings by page, the counts of a queue, the reason why a job is not running, and
+//! the facts of the storage and of the process.
 
 mod counts;
 mod cursor;
@@ -7,6 +8,10 @@ mod filter;
 mod group_info;
 mod job_info;
 mod limits;
+#[cfg(feature = "wasm")]
+mod plugin_status;
+mod process_info;
+mod storage_info;
 
 use std::sync::Arc;
 
@@ -29,6 +34,14 @@ pub use group_info::{GroupInfo, GroupPage};
 pub use job_info::JobInfo;
 pub use limits::LimitInfo;
 pub(crate) use limits::limits;
+#[cfg(feature = "wasm")]
+pub use plugin_status::PluginStatus;
+#[cfg(feature = "wasm")]
+pub(crate) use plugin_status::{plugin, plugins};
+pub use process_info::ProcessInfo;
+pub(crate) use process_info::process;
+pub use storage_info::StorageInfo;
+pub(crate) use storage_info::storage;
 
 /// How much one page reads, at most: a filter that matches few jobs must not hold a snapshot of the file for long. A
 /// page can therefore be short, or empty, and still have a next one.

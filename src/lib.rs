@@ -18,6 +18,7 @@
 #![doc = "[kinds]: guide::kinds"]
 #![doc = "[limits]: guide::limits"]
 #![doc = "[logging]: guide::logging"]
+#![doc = "[metrics]: guide::metrics"]
 #![doc = "[order]: guide::order"]
 #![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
 #![doc = "[plugins]: guide::plugins"]
@@ -82,8 +83,11 @@ pub use handler::{
     Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
     NextBlocking, Verdicts,
 };
+#[cfg(feature = "wasm")]
+pub use inspect::PluginStatus;
 pub use inspect::{
     Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, LimitInfo, Page, ParseCursorError,
+    ProcessInfo, StorageInfo,
 };
 #[cfg(feature = "cron")]
 pub use job::Cron;
@@ -94,8 +98,8 @@ pub use job::{
     EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue,
     IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides,
     ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress,
-    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique,
-    When, WhenFull, WorkerSettings,
+    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, SchedulePatch, Scheduled, ScheduledFor,
+    State, Unique, When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

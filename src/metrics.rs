@@ -1,11 +1,33 @@
 //! Counters since the file was opened. The counts of each queue are stored with the data: see
 //! [`Counts`](crate::Counts).
 
+mod commits;
+#[cfg(feature = "metrics")]
+mod described;
+mod end;
+#[cfg(feature = "metrics")]
+mod meters;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/no_meters.rs"]
+mod meters;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::job::{Ending, FailureKind};
+use crate::sync::Mutex;
+use crate::time::{Timestamp, in_seconds};
+use commits::CommitCounters;
+pub(crate) use commits::{CommitCost, CommitCosts};
+pub(crate) use end::End;
+use meters::Meters;
+#[cfg(all(feature = "metrics", feature = "wasm"))]
+pub(crate) use meters::PluginReading;
+pub(crate) use meters::WorkerMeters;
+#[cfg(feature = "metrics")]
+pub(crate) use meters::{PondReading, QueueReading, STATES};
 
 /// Counters since the file was opened.
 ///
@@ -24,6 +46,18 @@ use crate::job::{Ending, FailureKind};
 pub struct MetricsSnapshot {
     /// Commits made.
     pub commits_total: u64,
+    /// How long the storage engine took to make these commits durable, in all. Most of it is the disk's sync.
+    #[serde(rename = "commit_seconds_total", serialize_with = "in_seconds")]
+    pub commit_time_total: Duration,
+    /// Operations that these commits have written, in all: a call that writes is one however many jobs it enqueues, and so
+    /// is the end of an attempt. Divided by `commits_total` it is the mean of a commit.
+    pub operations_total: u64,
+    /// Times that the file was synced, also while it was opened, compacted or copied. 0 for an
+    /// [attached](crate::Builder::attach) database.
+    pub syncs_total: u64,
+    /// Bytes that were handed to the file or the storage backend to be written, whoever wrote them. 0 for an attached
+    /// database.
+    pub written_bytes_total: u64,
     /// Attempts started.
     pub starts_total: u64,
     /// Attempts that completed their jobs.
@@ -50,7 +84,9 @@ pub struct MetricsSnapshot {
 
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    commits: AtomicU64,
+    commits: CommitCounters,
+    used: Mutex<Option<Used>>,
+    meters: Meters,
     starts: AtomicU64,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -62,13 +98,45 @@ pub(crate) struct Metrics {
     compactions: AtomicU64,
 }
 
+/// How many bytes of the file were in use when it was last looked through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    pub bytes: u64,
+    pub at: Timestamp,
+}
+
+/// What was handed to the storage backend since the file was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    pub syncs: u64,
+    pub bytes: u64,
+}
+
 impl Metrics {
-    pub fn committed(&self) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    pub fn committed(&self, cost: CommitCost) {
+        self.commits.add(cost);
+        self.meters.committed(cost);
+    }
+
+    /// Counts a page of ready jobs that was read from the file.
+    pub fn refilled(&self) {
+        self.meters.refilled();
     }
 
     pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+        self.commits.commits()
+    }
+
+    pub fn commit_costs(&self) -> CommitCosts {
+        self.commits.read()
+    }
+
+    pub fn set_used(&self, used: Used) {
+        *self.used.lock().unwrap_or_else(|e| e.into_inner()) = Some(used);
+    }
+
+    pub fn used(&self) -> Option<Used> {
+        *self.used.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub fn compacted(&self) {
@@ -123,9 +191,14 @@ impl Metrics {
         }
     }
 
-    pub fn snapshot(&self, stuck: usize) -> MetricsSnapshot {
+    pub fn snapshot(&self, stuck: usize, written: Written) -> MetricsSnapshot {
+        let costs = self.commits.read();
         MetricsSnapshot {
-            commits_total: self.commits.load(Ordering::Relaxed),
+            commits_total: costs.commits_total,
+            commit_time_total: costs.time_total,
+            operations_total: costs.operations_total,
+            syncs_total: written.syncs,
+            written_bytes_total: written.bytes,
             starts_total: self.starts.load(Ordering::Relaxed),
             completed_total: self.completed.load(Ordering::Relaxed),
             failed_total: self.failed.load(Ordering::Relaxed),

@@ -1,7 +1,10 @@
 //! The handle of an open queue. It enqueues jobs, runs transactions, controls and reads jobs, and shuts the queue down.
 
+mod facts;
 mod limits;
 mod pausing;
+#[cfg(feature = "wasm")]
+mod plugins;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -367,7 +370,7 @@ impl Millpond {
         schedules::store(self.engine(), name, schedule)
     }
 
-    /// The schedules: list, pause, resume and remove them, run one now, and see when it runs next.
+    /// The schedules: list, change, pause, resume and remove them, run one now, and see when it runs next.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;

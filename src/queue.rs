@@ -281,10 +281,7 @@ impl Queue {
     pub fn oldest_ready_age(&self) -> Result<Option<Duration>, Error> {
         self.engine.check_process()?;
         let Some(id) = self.id() else { return Ok(None) };
-        let taken = |id| self.engine.scheduler().is_handed_out(id);
-        let since = self.engine.reader()?.oldest_ready(id, taken).map_err(Error::from);
-        let since = self.engine.note_damage(since)?;
-        Ok(since.map(|since| self.engine.wall_now().since(since)))
+        self.engine.oldest_ready_age(id)
     }
 
     /// The queue's groups that have jobs or are paused, in the order of their names, each with what keeps its next job from

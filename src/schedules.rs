@@ -1,15 +1,15 @@
-//! The schedules: list them, pause, resume and remove them, run one now, and see when it runs next.
+//! The schedules: list them, change, pause, resume and remove them, run one now, and see when it runs next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::error::Error;
-use crate::job::{JobId, Misfire, NewJob, Overlap, Payload, Schedule, Scheduled, check_schedule_name};
+use crate::job::{JobId, Misfire, NewJob, Overlap, Payload, Schedule, SchedulePatch, Scheduled, check_schedule_name};
 use crate::runtime::{Commit, Engine};
 use crate::storage::{Damage, Prepared, StoredSchedule, define};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, in_seconds};
 
 /// Schedules in one page, at most.
 const SCHEDULES_PER_PAGE_MAX: usize = 1_000;
@@ -102,10 +102,6 @@ pub struct ScheduleInfo {
     pub created_at: Timestamp,
     /// When its definition was last changed.
     pub changed_at: Timestamp,
-}
-
-fn in_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// Stores a schedule, or changes the one of this name.
@@ -248,6 +244,46 @@ impl Schedules {
     fn set_paused(&self, name: &str, paused: bool) -> Commit<bool> {
         let name = name.to_owned();
         self.engine.change(move |batch| batch.pause_schedule(&name, paused))
+    }
+
+    /// Changes a part of a schedule: its times, its policies, its end, or the payload of its job. All else stays, such as the
+    /// queue, the options of its job, its count of runs, and whether it is paused. To replace the whole, use
+    /// [`Millpond::schedule`](crate::Millpond::schedule).
+    ///
+    /// As with that call, no time runs twice, and a run that is due and not enqueued yet is enqueued with the new payload. An
+    /// application that stores its own definition at each start replaces what was changed here.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSchedule`]; [`Error::InvalidConfig`] for a schedule that cannot work, and for a payload of another kind
+    /// or with options; [`Error::PayloadTooLarge`], [`Error::Unencodable`]; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let job = NewJob::new(Charge { order: 7 }).priority(Priority::LAST).tag("nightly");
+    /// pond.schedule("charge", Schedule::new(Every::new(Duration::from_secs(3600)), "billing", job)).await?;
+    ///
+    /// let patch = SchedulePatch::new().when(Every::new(Duration::from_secs(60))).payload(Charge { order: 8 });
+    /// pond.schedules().update("charge", patch).await?;
+    ///
+    /// assert_eq!(pond.schedules().get("charge")?.when, "every 60s");
+    /// let run = pond.job(pond.schedules().run_now("charge").await?)?;
+    /// assert_eq!((run.payload.decode::<Charge>()?.order, run.priority), (8, Priority::LAST));
+    /// assert_eq!(run.tags, ["nightly"]);
+    /// # Ok(()) });
+    /// ```
+    pub fn update(&self, name: &str, patch: SchedulePatch) -> Commit<()> {
+        let (schedules, name) = (self.clone(), name.to_owned());
+        Commit::new(async move {
+            let engine = &schedules.engine;
+            let patch = patch.stored(|payload| {
+                let job = schedules.find(&name)?.row.definition.job;
+                let payload = engine.prepare_payload(&job.queue, &job.kind, payload)?;
+                Ok((job.kind, payload))
+            })?;
+            let bytes = patch.payload.as_ref().map_or(0, |(_, payload)| payload.bytes.len());
+            let coder = engine.coder().clone();
+            engine.change_with(bytes, move |batch| batch.update_schedule(&name, &patch, &coder)).await
+        })
     }
 
     /// Enqueues the job of a schedule now, beside its runs, also if it is paused or has ended. Its next time does not

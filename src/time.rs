@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::sync::Mutex;
 
@@ -337,6 +337,11 @@ impl SavedTime {
             counted: self.counted.max(wall),
         }
     }
+}
+
+/// Serializes a duration as seconds.
+pub(crate) fn in_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// Reads the time for rooms that have no clock. `runtime` makes it from its clock, and `testing` makes it for a handler

@@ -13,6 +13,7 @@ use crate::handler::{
     erase_blocking, erase_blocking_raw, erase_raw,
 };
 use crate::job::{Aging, CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
+use crate::metrics::WorkerMeters;
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 use crate::sync::atomic::AtomicBool;
@@ -594,6 +595,7 @@ impl WorkerBuilder {
         let name = engine.queue_name(id);
         let (coder, tasks, closed) = (engine.coder().clone(), engine.tasks().clone(), AtomicBool::new(false));
         let of_handlers = Shared::new(data, engine.bus(), tasks.clone());
+        let meters = WorkerMeters::of(&name, by_kind.iter().map(|(kind, handling)| (*kind, &*handling.kind)));
         let binding = Binding {
             queue: name.clone(),
             handlers: by_kind,
@@ -606,6 +608,7 @@ impl WorkerBuilder {
             coder,
             names,
             tasks,
+            meters,
         };
         let kinds = binding.handlers.keys().copied().collect();
         let NumberedLimits { shared, concurrency_of } = self.kind_limits.numbered(&engine, id, &binding.handlers)?;

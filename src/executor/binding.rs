@@ -7,6 +7,7 @@ use super::foreign::ForeignHandler;
 use super::slow_poll::SlowPolls;
 use crate::handler::{Run, Runnable, Shared};
 use crate::job::{Coder, IdMap, IdSet, KindId, Retry};
+use crate::metrics::WorkerMeters;
 use crate::storage::NamesInUse;
 use crate::sync::Tasks;
 use crate::sync::atomic::AtomicBool;
@@ -32,6 +33,8 @@ pub(crate) struct Binding {
     pub names: NamesInUse,
     /// The async runtime of the handlers.
     pub tasks: Tasks,
+    /// What is told of its attempts.
+    pub meters: WorkerMeters,
 }
 
 /// The handlers are dropped in the context of their runtime, whichever thread drops the last reference: a connection pool can

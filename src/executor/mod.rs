@@ -29,4 +29,4 @@ pub use wasm::Allow;
 #[cfg(feature = "wasm")]
 pub use wasm::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 #[cfg(feature = "wasm")]
-pub(crate) use wasm::{Host, Turn, load};
+pub(crate) use wasm::{Host, ServiceCounts, Turn, load};

@@ -293,35 +293,41 @@ impl Schedule {
     /// enqueue each job expires.
     pub(crate) fn check(self) -> Result<(Plan, String, NewJob, Option<Duration>), Error> {
         let Self { plan, queue, job } = self;
-        if let Recurrence::Every(interval) | Recurrence::Aligned(interval) = &plan.recurs
+        plan.check()?;
+        let (job, expires_in) = job.for_a_schedule()?;
+        Ok((plan, queue, job, expires_in))
+    }
+}
+
+impl Plan {
+    /// Checks that a schedule can have this plan.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if let Recurrence::Every(interval) | Recurrence::Aligned(interval) = &self.recurs
             && *interval < INTERVAL_MIN
         {
             return Err(Error::config("every", format!("{interval:?} is less than {INTERVAL_MIN:?}, the least")));
         }
-        if plan.jitter > JITTER_MAX {
-            return Err(Error::config("jitter", format!("{:?} is more than 24 hours, the most", plan.jitter)));
+        if self.jitter > JITTER_MAX {
+            return Err(Error::config("jitter", format!("{:?} is more than 24 hours, the most", self.jitter)));
         }
-        match plan.misfire {
+        match self.misfire {
             Misfire::All { at_most } if !(1..=MADE_UP_MAX).contains(&at_most) => {
                 return Err(Error::config("misfire", format!("`at_most` is {at_most}: use 1 to {MADE_UP_MAX}")));
             }
-            Misfire::All { .. } if plan.overlap == Overlap::Skip => {
+            Misfire::All { .. } if self.overlap == Overlap::Skip => {
                 let reason = "of the runs that `Misfire::All` makes up, `Overlap::Skip` would leave out all but the first: \
                               use `Overlap::Allow` or `Overlap::Queue`";
                 return Err(Error::config("overlap", reason.into()));
             }
             _ => {}
         }
-        if let (Some(start), Some(end)) = (plan.starts_at, plan.ends_at)
-            && end < start
-        {
-            return Err(Error::config(
-                "ends_at",
-                format!("{end} is before `starts_at`, {start}: there would be no run"),
-            ));
+        match (self.starts_at, self.ends_at) {
+            (Some(start), Some(end)) if end < start => {
+                let reason = format!("{end} is before `starts_at`, {start}: there would be no run");
+                Err(Error::config("ends_at", reason))
+            }
+            _ => Ok(()),
         }
-        let (job, expires_in) = job.for_a_schedule()?;
-        Ok((plan, queue, job, expires_in))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::job::{
     AT_MOST_ONCE, AttemptNumber, BucketKey, Change, CircuitStep, Ending, FailureKind, Reported, State, StoredLog,
     Transition, Verdict,
 };
+use crate::metrics::End;
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::StartMark;
 use crate::time::Now;
@@ -85,6 +86,7 @@ impl Engine {
 
     fn begin(self: &Arc<Self>, attempt: Arc<Attempt>) -> AttemptTask {
         self.metrics.started();
+        attempt.binding.meters.started(attempt.job().kind(), || waited(&attempt));
         let id = attempt.run.job;
         let task = self.executor.begin(attempt);
         self.check_cancelled(id);
@@ -317,6 +319,7 @@ impl Engine {
         };
         let took = attempt.took(now);
         log::attempt_ended(attempt, transition, more.as_deref(), took, now);
+        attempt.binding.meters.ended(attempt.job().kind(), || end_of(transition, more.as_deref()), took);
         // The writes with the completion may fail, and then the job is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
@@ -425,6 +428,28 @@ impl Engine {
         if !marks.is_empty() {
             self.to_writer.send(Command::StartMark(MarkStarts::behind(marks)));
         }
+    }
+}
+
+/// How long the job of an attempt has waited since it could run: since its enqueue or since it was due, whichever is later. By
+/// clocks that can be set.
+fn waited(attempt: &Attempt) -> Duration {
+    let (now, record) = (attempt.handed_out, &attempt.job().record);
+    let enqueued = now.wall.since(record.enqueued_at);
+    record.due().map_or(enqueued, |due| enqueued.min(now.on(due.line).since(due.at)))
+}
+
+/// What became of a job at the end of an attempt. `None` for a transition in which no attempt ends.
+fn end_of(transition: Transition, more: Option<&More>) -> Option<End> {
+    match transition {
+        Transition::End(State::Completed) => Some(End::Completed),
+        Transition::End(State::Cancelled) => Some(End::Cancelled),
+        Transition::End(_) => Some(End::Dead),
+        Transition::PutOff { failed: true, .. } => Some(End::Retried),
+        Transition::PutOff { .. } => Some(End::Snoozed),
+        Transition::GiveBack { .. } if more.is_some_and(|more| more.hold.is_some()) => Some(End::RateLimited),
+        Transition::GiveBack { .. } => Some(End::GivenBack),
+        _ => None,
     }
 }
 

@@ -21,6 +21,7 @@ mod dispatcher;
 mod engine;
 mod expiries;
 mod expiry;
+mod facts;
 mod finished;
 mod firing;
 mod healing;
@@ -50,7 +51,10 @@ pub(crate) use backup::back_up;
 pub(crate) use beside::beside;
 pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX};
+pub(crate) use facts::Slots;
 pub(crate) use open::{Setup, open};
+#[cfg(feature = "wasm")]
+pub(crate) use plugins::ServedPlugin;
 pub(crate) use shutdown::{shutdown, stop_now, wait_for_the_close};
 pub(crate) use steps::Steps;
 pub use stopping::Stopping;

@@ -142,9 +142,17 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let (to_writer, receiver) = writer_channel();
     let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
-    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
-    let executor =
-        Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, TimeReader::new(clock.clone()));
+    let reader = TimeReader::new(clock.clone());
+    let writer = Writer::new(
+        store.clone(),
+        prepare.clone(),
+        batch_limits,
+        counters,
+        metrics.clone(),
+        occupied.clone(),
+        reader.clone(),
+    );
+    let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, reader);
     let upkeep = Box::<Chores>::default();
     let parts = Parts {
         store,

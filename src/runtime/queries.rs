@@ -1,6 +1,7 @@
 //! What the nouns ask of the engine without writing: names, settings, counts, running attempts, snapshots.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::Engine;
 use crate::error::Error;
@@ -139,6 +140,14 @@ impl Engine {
         reader.unique_holder(self.time.now(), queue, key, |id| self.scheduler().is_handed_out(id))
     }
 
+    /// How long the job has waited that has been ready for the longest time.
+    pub fn oldest_ready_age(self: &Arc<Self>, queue: QueueId) -> Result<Option<Duration>, Error> {
+        let taken = |id| self.scheduler().is_handed_out(id);
+        let since = self.reader()?.oldest_ready(queue, taken).map_err(Error::from);
+        let since = self.note_damage(since)?;
+        Ok(since.map(|since| self.wall_now().since(since)))
+    }
+
     /// The attempt of a job that is under way, if one is.
     pub fn running_attempt(&self, id: JobId) -> Option<Arc<Attempt>> {
         self.executor.running.get(id)
@@ -172,6 +181,6 @@ impl Engine {
     }
 
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.metrics.snapshot(self.executor.running.stuck())
+        self.metrics.snapshot(self.executor.running.stuck(), self.store.written().unwrap_or_default())
     }
 }

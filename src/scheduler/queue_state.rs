@@ -99,6 +99,8 @@ pub(crate) struct QueueState {
     promoting: bool,
     /// The kinds of jobs that were passed over because the worker has no handler for them.
     passed_over: IdSet<KindId>,
+    /// How often the queue or one of its jobs had to wait for a rate, a circuit or a shared limit.
+    pub limiter_waits: u64,
     limits: WindowLimits,
 }
 
@@ -123,6 +125,7 @@ impl QueueState {
             due: [None; 2],
             promoting: false,
             passed_over: IdSet::default(),
+            limiter_waits: 0,
             limits,
         }
     }
@@ -556,6 +559,7 @@ impl QueueState {
                 // A second call keeps the earlier time: a dispatcher that gets a new time with each call would never
                 // sleep.
                 let until = now.mono.saturating_add(wait);
+                self.limiter_waits += u64::from(closed_before.is_none());
                 self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
                 return Pick::Nothing;
             }
@@ -584,6 +588,7 @@ impl QueueState {
             }
             if let Some(key) = self.full_limit(queue, (job.id, &job.record), priority, limits) {
                 self.wait_for(key, queue, limits);
+                self.limiter_waits += 1;
                 self.limited.keep(key, LimitedJob { job: popped.job, aged_since }, priority);
                 continue;
             }
@@ -603,7 +608,10 @@ impl QueueState {
             };
             if let Some(until) = closed {
                 match self.parked.park(popped.job, until, now.mono) {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        self.limiter_waits += 1;
+                        continue;
+                    }
                     Err(job) => {
                         self.put_back_popped(Popped { job, priority, aged_since });
                         return Pick::Nothing;

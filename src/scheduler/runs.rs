@@ -103,6 +103,11 @@ impl Scheduler {
         self.handed_out.running()
     }
 
+    /// How many jobs run with a blocking handler.
+    pub fn blocking(&self) -> usize {
+        self.handed_out.blocking()
+    }
+
     /// How many jobs may run at a time, and how many of them with a blocking handler.
     pub fn limits(&self) -> (usize, usize) {
         (self.running_max, self.threads.max)
@@ -115,6 +120,12 @@ impl Scheduler {
 
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.handed_out.running_in(queue)
+    }
+
+    /// How often a queue or one of its jobs had to wait for a rate, a circuit or a shared limit.
+    #[cfg(feature = "metrics")]
+    pub fn limiter_waits(&self, queue: QueueId) -> u64 {
+        self.queues.get(queue).map_or(0, |state| state.limiter_waits)
     }
 
     /// How many jobs of a queue were handed out and are not settled.

@@ -12,6 +12,7 @@ use super::occupied::{Occupant, Occupation};
 use super::state::Writer;
 use super::step::Step;
 use crate::error::Error;
+use crate::metrics::CommitCost;
 use crate::storage::{Batch, Claim, RawTransaction};
 use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::time::Now;
@@ -100,6 +101,7 @@ impl Writer {
         let Leased { txn, staged: Staged { jobs, changes }, answer } = leased;
         let (claims, mut jobs): (Vec<Claim>, Vec<_>) =
             jobs.into_iter().map(|StagedJob { job, claim }| (claim, job)).unzip();
+        let operations = jobs.len() + changes.len();
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.jobs.marks, now, listening);
         batch.touch();
@@ -124,9 +126,9 @@ impl Writer {
             }
         };
         self.room_made = false;
-        match sealed.and_then(|sealed| store.commit(txn).map(|()| sealed)) {
-            Ok(sealed) => {
-                self.take_over(sealed, &mut committed);
+        match sealed.and_then(|sealed| Ok((sealed, self.make_durable(txn)?))) {
+            Ok((sealed, took)) => {
+                self.take_over(sealed, CommitCost { operations, took }, &mut committed);
                 committed.answers.push((Command::Step(answer), Ok(())));
             }
             Err(error) => {

@@ -8,8 +8,9 @@ use super::jobs::Jobs;
 use super::occupied::{Occupant, Occupied};
 use super::waiting_room::WaitingRoom;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{CommitCost, Metrics};
 use crate::storage::{Batch, BatchLimits, Counters, RawTransaction, Sealed, Store};
+use crate::time::TimeReader;
 use crate::transaction::Prepare;
 
 /// The only part of the crate that writes to the file.
@@ -35,6 +36,8 @@ pub(crate) struct Writer {
     pub(super) to_retry: Vec<Command>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) occupied: Occupied,
+    /// Measures how long commits take.
+    pub(super) time: TimeReader,
 }
 
 impl Writer {
@@ -45,6 +48,7 @@ impl Writer {
         counters: Counters,
         metrics: Arc<Metrics>,
         occupied: Occupied,
+        time: TimeReader,
     ) -> Self {
         Self {
             store,
@@ -60,6 +64,7 @@ impl Writer {
             to_retry: Vec::new(),
             metrics,
             occupied,
+            time,
         }
     }
 
@@ -107,10 +112,10 @@ impl Writer {
         self.went_back
     }
 
-    pub(super) fn take_over(&mut self, sealed: Sealed, committed: &mut Committed) {
+    pub(super) fn take_over(&mut self, sealed: Sealed, cost: CommitCost, committed: &mut Committed) {
         // The metrics come first: a caller that sees a committed change also finds it counted.
         if sealed.writes {
-            self.metrics.committed();
+            self.metrics.committed(cost);
         }
         self.metrics.deduplicated(sealed.deduplicated);
         self.metrics.quarantined(sealed.quarantined_rows);

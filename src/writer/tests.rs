@@ -10,7 +10,7 @@ use crate::job::{Coder, JobId, NewJob, QueueId, StoredPayload, Withdraw, Withdra
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Store};
 use crate::storage::{Opening, Prepared};
-use crate::time::Now;
+use crate::time::{Now, SystemClock, TimeReader};
 use crate::transaction::Prepare;
 
 /// A step that finds its queue full.
@@ -79,8 +79,9 @@ fn each_waiting_call_is_asked_once_in_a_batch_however_many_queues_are_full() {
     let metrics = Arc::new(Metrics::default());
     let limits = BatchLimits::default();
     let occupied = Occupied::default();
-    let mut writer =
-        Writer::new(Arc::new(store), Arc::new(NoPrepare(Coder::default())), limits, counters, metrics, occupied);
+    let time = TimeReader::new(Arc::new(SystemClock::new()));
+    let prepare = Arc::new(NoPrepare(Coder::default()));
+    let mut writer = Writer::new(Arc::new(store), prepare, limits, counters, metrics, occupied, time);
     let asked = Arc::new(AtomicUsize::new(0));
     let calls = (0..QUEUES).map(|queue| Command::Step(Box::new(FindsNoRoom { queue, asked: asked.clone() })));
     for batch in [calls.collect(), Vec::new(), Vec::new()] {

@@ -1,5 +1,7 @@
 //! One try at one transaction: the gathered commands are written in it, and it is committed or undone.
 
+use std::time::Duration;
+
 use super::batching::{Behind, Gathered};
 use super::command::{Command, all_of};
 use super::committed::Committed;
@@ -7,6 +9,7 @@ use super::jobs::Jobs;
 use super::state::Writer;
 use super::undone::UndoneBatch;
 use crate::error::Error;
+use crate::metrics::CommitCost;
 use crate::storage::{Batch, RawTransaction, Sealed, Store};
 use crate::time::Now;
 
@@ -24,6 +27,8 @@ enum Tried {
         refused: Vec<(Command, Error)>,
         put_off: Vec<Command>,
         sealed: Box<Sealed>,
+        /// How long the commit took.
+        took: Duration,
     },
     /// It was undone, and none of its commands was answered.
     Undone(UndoneBatch),
@@ -51,9 +56,9 @@ impl Writer {
         };
         self.jobs = jobs;
         match tried {
-            Tried::Durable { done, refused, put_off, sealed } => {
+            Tried::Durable { done, refused, put_off, sealed, took } => {
                 self.put_off.extend(put_off);
-                self.take_over(*sealed, committed);
+                self.take_over(*sealed, CommitCost { operations: done.len(), took }, committed);
                 for command in done {
                     match command {
                         Command::Finish(finish) if !finish.has_hooks() => {}
@@ -99,12 +104,12 @@ impl Writer {
                 let sealed = match batch.writes() {
                     0 => {
                         let nothing = batch.discard();
-                        store.abort(txn).map(|()| nothing)
+                        store.abort(txn).map(|()| (nothing, Duration::ZERO))
                     }
-                    _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
+                    _ => batch.seal().map_err(Error::from).and_then(|sealed| Ok((sealed, self.make_durable(txn)?))),
                 };
                 match sealed {
-                    Ok(sealed) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed) },
+                    Ok((sealed, took)) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed), took },
                     Err(error) => Tried::Failed(all_of(done, refused, put_off), error),
                 }
             }
@@ -120,5 +125,12 @@ impl Writer {
             }
             Gathered::Failed(rest, error) => Tried::Failed(rest, error),
         }
+    }
+
+    /// Makes a transaction durable, and measures how long that takes.
+    pub(super) fn make_durable(&self, txn: RawTransaction) -> Result<Duration, Error> {
+        let begun = self.time.mono();
+        self.store.commit(txn)?;
+        Ok(self.time.mono().saturating_sub(begun))
     }
 }

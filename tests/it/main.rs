@@ -33,6 +33,7 @@ mod enqueue_hooks;
 mod error_texts;
 mod events;
 mod expiry;
+mod facts;
 mod file_kinds;
 mod filtered_events;
 mod finished;
@@ -84,6 +85,7 @@ mod run_numbers;
 mod running;
 mod runtimes;
 mod savepoints;
+mod schedule_updates;
 #[cfg(feature = "cron")]
 mod schedules;
 mod selection;

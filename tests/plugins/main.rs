@@ -30,6 +30,7 @@ mod results;
 mod reuse;
 mod service;
 mod state;
+mod status;
 mod threads;
 mod threats;
 mod told;

@@ -45,6 +45,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
         context.log(format!("plugin {} is suspended after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
+    plugin.service.began();
     let version = serving.current();
     context.facts().guest.set_plugin(version.hash);
     // Declared before the instance, so that it is dropped after the instance: a slot becomes free only when its

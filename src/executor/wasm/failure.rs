@@ -67,12 +67,12 @@ pub(super) fn outcome(error: &wasmtime::Error, guest: &Guest, version: &Version)
         return put_off;
     }
     let plugin = &guest.plugin;
-    if let Some(failures) = plugin.service.broke() {
+    let (kind, message) = class(error, plugin.limits.call_bytes);
+    if let Some(failures) = plugin.service.broke(kind == FailureKind::Trap) {
         let (name, hash) = (plugin.name.as_str(), version.hash);
         tracing::error!(plugin = name, %hash, failures, "a plugin is suspended: it broke too often in a row");
         plugin.host.tell(Event::PluginSuspended { plugin: name.into(), hash, failures });
     }
-    let (kind, message) = class(error, plugin.limits.call_bytes);
     // The message can contain text from the guest.
     let message = plain(message);
     let message = match guest.last_words() {

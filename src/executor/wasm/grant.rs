@@ -1,5 +1,7 @@
 //! What an operator allows a plugin to do beyond its own job.
 
+use std::fmt;
+
 #[cfg(feature = "wasm-http")]
 use super::http::Allow;
 use crate::error::PluginError;
@@ -54,6 +56,21 @@ pub(super) enum What {
     /// What the plugin prints is logged.
     #[cfg(feature = "wasm-wasi")]
     Stdio,
+}
+
+/// What the grant allows, in words: `enqueue "resize" into "images"`.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Enqueue { kind, queue: Some(queue) } => write!(f, "enqueue {kind:?} into {queue:?}"),
+            What::Enqueue { kind, queue: None } => write!(f, "enqueue {kind:?} into the queue of its job"),
+            What::RateLimit => f.write_str("limit rates"),
+            #[cfg(feature = "wasm-http")]
+            What::Http(allow) => write!(f, "send requests to {allow}"),
+            #[cfg(feature = "wasm-wasi")]
+            What::Stdio => f.write_str("print"),
+        }
+    }
 }
 
 impl Grant {

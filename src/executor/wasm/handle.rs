@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use super::deployed::Deployed;
 use super::file;
+use super::grant::Grant;
+use super::limits::PluginLimits;
+use super::service::ServiceCounts;
 use super::serving::Serving;
 use super::version::Version;
 use crate::error::{Error, PluginError};
@@ -59,6 +62,21 @@ impl PluginHandle {
     pub fn is_suspended(&self) -> bool {
         // In a forked process a lock may be held forever, so nothing is read there.
         self.deployed().host.store.check_process().is_ok() && self.deployed().service.is_suspended()
+    }
+
+    /// The limits of the plugin and of each of its attempts.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.deployed().limits
+    }
+
+    /// What the plugin is granted.
+    pub fn grants(&self) -> &[Grant] {
+        &self.deployed().grants
+    }
+
+    /// What has become of its attempts.
+    pub(crate) fn counts(&self) -> ServiceCounts {
+        self.deployed().service.counts()
     }
 
     /// Ends the plugin's suspension, without a new version.

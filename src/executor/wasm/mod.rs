@@ -59,3 +59,4 @@ pub use info::{PluginImport, PluginInfo};
 pub use limits::PluginLimits;
 pub use plugin::Plugin;
 pub(crate) use plugin::load;
+pub(crate) use service::ServiceCounts;

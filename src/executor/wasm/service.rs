@@ -1,21 +1,48 @@
-//! Counts how many attempts of a plugin break in a row, and suspends the plugin after too many.
+//! Counts how attempts of a plugin end, and suspends the plugin after too many that broke in a row.
 
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Whether a plugin is suspended. Too many broken attempts in a row suspend it, whatever their jobs are.
 pub(super) struct Service {
     broken_in_a_row: AtomicU32,
     broken_max: u32,
     suspended: AtomicBool,
+    attempts: AtomicU64,
+    broken: AtomicU64,
+    traps: AtomicU64,
+    suspensions: AtomicU64,
+}
+
+/// What has become of a plugin's attempts since its worker was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceCounts {
+    pub attempts_total: u64,
+    pub broken_total: u64,
+    pub traps_total: u64,
+    pub broken_in_a_row: u32,
+    pub suspensions_total: u64,
 }
 
 impl Service {
     pub fn new(broken_max: u32) -> Self {
-        Self { broken_in_a_row: AtomicU32::new(0), broken_max, suspended: AtomicBool::new(false) }
+        Self {
+            broken_in_a_row: AtomicU32::new(0),
+            broken_max,
+            suspended: AtomicBool::new(false),
+            attempts: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            traps: AtomicU64::new(0),
+            suspensions: AtomicU64::new(0),
+        }
     }
 
     pub fn is_suspended(&self) -> bool {
         self.suspended.load(Ordering::SeqCst)
+    }
+
+    /// Records that an attempt begins.
+    pub fn began(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Records that an attempt ended with an answer of the guest.
@@ -27,9 +54,12 @@ impl Service {
     }
 
     /// Records that an attempt broke. If this suspends the plugin, returns how many attempts in a row have broken.
-    pub fn broke(&self) -> Option<u32> {
+    pub fn broke(&self, by_trap: bool) -> Option<u32> {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        self.traps.fetch_add(u64::from(by_trap), Ordering::Relaxed);
         let broken = self.broken_in_a_row.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         let suspends = broken >= self.broken_max && !self.suspended.swap(true, Ordering::SeqCst);
+        self.suspensions.fetch_add(u64::from(suspends), Ordering::Relaxed);
         suspends.then_some(broken)
     }
 
@@ -37,6 +67,16 @@ impl Service {
     pub fn resume(&self) {
         self.broken_in_a_row.store(0, Ordering::SeqCst);
         self.suspended.store(false, Ordering::SeqCst);
+    }
+
+    pub fn counts(&self) -> ServiceCounts {
+        ServiceCounts {
+            attempts_total: self.attempts.load(Ordering::Relaxed),
+            broken_total: self.broken.load(Ordering::Relaxed),
+            traps_total: self.traps.load(Ordering::Relaxed),
+            broken_in_a_row: self.broken_in_a_row.load(Ordering::SeqCst),
+            suspensions_total: self.suspensions.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -47,11 +87,32 @@ mod tests {
     #[test]
     fn too_many_broken_attempts_in_a_row_suspend_a_plugin_once_until_it_is_resumed() {
         let service = Service::new(3);
-        assert_eq!((service.broke(), service.broke()), (None, None));
+        let broke = || service.broke(true);
+        assert_eq!((broke(), broke()), (None, None));
         service.answered();
-        assert_eq!((service.broke(), service.broke(), service.broke()), (None, None, Some(3)));
-        assert_eq!((service.broke(), service.is_suspended()), (None, true));
+        assert_eq!((broke(), broke(), broke()), (None, None, Some(3)));
+        assert_eq!((broke(), service.is_suspended()), (None, true));
         service.resume();
-        assert_eq!((service.broke(), service.is_suspended()), (None, false));
+        assert_eq!((broke(), service.is_suspended()), (None, false));
+    }
+
+    #[test]
+    fn broken_attempts_and_traps_among_them_are_counted_however_often_it_is_resumed() {
+        let service = Service::new(2);
+        for by_trap in [true, false, true] {
+            service.began();
+            service.broke(by_trap);
+        }
+        service.resume();
+        service.began();
+        service.answered();
+        let counts = ServiceCounts {
+            attempts_total: 4,
+            broken_total: 3,
+            traps_total: 2,
+            broken_in_a_row: 0,
+            suspensions_total: 1,
+        };
+        assert_eq!(service.counts(), counts);
     }
 }

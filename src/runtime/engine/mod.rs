@@ -74,6 +74,8 @@ pub(crate) struct Config {
 pub(crate) struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) time: Arc<TimeSource>,
+    /// When the file was opened.
+    pub(super) opened: Now,
     pub(super) prepare: Arc<dyn Prepare>,
     pub(super) to_writer: WriterSender,
     pub(super) bus: Arc<EventBus>,
@@ -115,6 +117,9 @@ pub(super) trait Upkeep: Send {
     /// Does what is due. Returns how long until the next chore.
     fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration;
 
+    /// Watches the queue, also while the file cannot be written. Returns how long until it does so again.
+    fn watch(&mut self, engine: &Arc<Engine>, now: Now) -> Duration;
+
     /// Whether every chore that the clock makes due, and that can be written, is done. Chores that only check now and then
     /// do not count.
     fn is_quiet(&self, engine: &Engine) -> bool;
@@ -146,6 +151,7 @@ impl Engine {
         let catalog = &parts.store.catalog;
         let dead_before = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.dead_total).sum();
         Self {
+            opened: parts.time.now(),
             store: parts.store,
             time: parts.time,
             prepare: parts.prepare,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::every::Every;
 use crate::error::Error;
 use crate::events::Event;
+use crate::metrics::Used;
 use crate::runtime::engine::Engine;
 use crate::storage::{Batch, Compacted};
 use crate::sync::{Mutex, MutexGuard};
@@ -123,9 +124,7 @@ fn is_worth_a_check(engine: &Engine, bytes_max: u64) -> bool {
     if !(FILE_BYTES_MIN..=bytes_max).contains(&file) {
         return false;
     }
-    let catalog = &engine.store.catalog;
-    let waiting: u64 = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.bytes).sum();
-    waiting <= file / USED_PARTS
+    engine.waiting_bytes() <= file / USED_PARTS
 }
 
 enum Outcome {
@@ -136,7 +135,9 @@ enum Outcome {
 
 fn compact(engine: &Arc<Engine>) -> Result<Outcome, Error> {
     let file = engine.store.file_bytes().unwrap_or(0);
-    if engine.store.used_bytes()? > file / USED_PARTS {
+    let used = engine.store.used_bytes()?;
+    engine.metrics.set_used(Used { bytes: used, at: engine.wall_now() });
+    if used > file / USED_PARTS {
         return Ok(Outcome::NotWorthwhile);
     }
     let Some(Compacted { before, after }) = engine.store.compact()? else { return Ok(Outcome::Busy) };

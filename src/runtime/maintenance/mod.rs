@@ -6,6 +6,11 @@ mod clock_watch;
 mod compactor;
 mod every;
 mod file_watch;
+#[cfg(feature = "metrics")]
+mod gauges;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_gauges.rs"]
+mod gauges;
 mod key_sweeper;
 mod plugin_watch;
 mod pruner;
@@ -25,6 +30,7 @@ use clock_watch::ClockWatch;
 use compactor::Compactor;
 pub(super) use compactor::compact_before_close;
 use file_watch::FileWatch;
+use gauges::Gauges;
 use key_sweeper::KeySweeper;
 use plugin_watch::PluginWatch;
 use pruner::Pruner;
@@ -44,6 +50,7 @@ pub(super) struct Chores {
     clock_watch: ClockWatch,
     unserved_watch: UnservedWatch,
     plugin_watch: PluginWatch,
+    gauges: Gauges,
 }
 
 impl Upkeep for Chores {
@@ -63,6 +70,10 @@ impl Upkeep for Chores {
             self.plugin_watch.run_once(now),
         ];
         waits.into_iter().fold(Duration::MAX, Duration::min)
+    }
+
+    fn watch(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        self.gauges.run_once(engine, now)
     }
 
     fn is_quiet(&self, engine: &Engine) -> bool {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
 
+use crate::metrics::Written;
 use crate::storage::file::lock::FileLock;
 use crate::sync::Process;
 
@@ -22,6 +23,14 @@ pub(crate) struct Watch {
     inner: Arc<Mutex<Inner>>,
     /// Since the last commit began, a sync was tried, or the bytes that could not be written were in the file already.
     may_count: Arc<AtomicBool>,
+    written: Arc<WrittenCounters>,
+}
+
+/// What was handed to the backend since the file was opened. redb writes each page once for a commit.
+#[derive(Debug, Default)]
+struct WrittenCounters {
+    syncs: AtomicU64,
+    bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +68,12 @@ impl Watch {
 
     pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
         self.inner().backend.clone()
+    }
+
+    /// What was handed to the backend so far.
+    pub fn written(&self) -> Written {
+        let WrittenCounters { syncs, bytes } = &*self.written;
+        Written { syncs: syncs.load(Ordering::Relaxed), bytes: bytes.load(Ordering::Relaxed) }
     }
 
     pub fn begin_commit(&self) {
@@ -174,11 +189,13 @@ impl StorageBackend for Watched {
         self.check_process()?;
         // Recorded before the sync is tried, because a sync that fails can have written the data.
         self.watch.may_count.store(true, Ordering::SeqCst);
+        self.watch.written.syncs.fetch_add(1, Ordering::Relaxed);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check_process()?;
+        self.watch.written.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
         let result = self.backend.write(offset, data);
         // A failed write is recorded too, because a part of it can be in the file.
         self.watch.note_written(offset, data.len());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
 use crate::error::Error;
+use crate::metrics::Written;
 use crate::storage::file::lock::FileLock;
 use crate::storage::file::new_file::{CREATING, Published, Unpublished, place_of, sync_directory_of};
 use crate::storage::file::open_file as file;
@@ -346,6 +347,11 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// What was handed to the backend since the file was opened. `None` for an attached database.
+    pub fn written(&self) -> Option<Written> {
+        (!self.is_attached()).then(|| self.watch.written())
     }
 
     /// The backend of the database, if this process opened it and it is not closed.

@@ -1,5 +1,6 @@
 //! The hosts that an operator allows a plugin to send requests to.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{Scope, literal, scope};
@@ -27,6 +28,25 @@ pub struct Allow {
     host: String,
     port: u16,
     private: bool,
+}
+
+/// As a URL: `https://api.example.org`, with the port if it is not the usual one.
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let is_bare_ipv6 = self.host.contains(':') && !self.host.starts_with('[');
+        match is_bare_ipv6 {
+            true => write!(f, "{scheme}://[{}]", self.host)?,
+            false => write!(f, "{scheme}://{}", self.host)?,
+        }
+        if self.port != self.scheme.port() {
+            write!(f, ":{}", self.port)?;
+        }
+        f.write_str(if self.private { ", also at private addresses" } else { "" })
+    }
 }
 
 impl Allow {

@@ -54,7 +54,7 @@ enum Run {
     },
 }
 
-fn no_such(name: &str) -> Error {
+pub(super) fn no_such(name: &str) -> Error {
     Error::NoSuchSchedule { name: name.to_owned() }
 }
 

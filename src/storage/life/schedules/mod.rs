@@ -1,9 +1,11 @@
-//! Schedules: their rows, when each is due, and what a verification finds of them. [`firing`] has the verbs.
+//! Schedules: their rows, when each is due, and what a verification finds of them. [`firing`] and [`patching`] have
+//! the verbs.
 //!
 //! A schedule has one row, and while a run is to follow one row that says when it is due. Both are written together.
 
 mod firing;
 mod of_queue;
+mod patching;
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

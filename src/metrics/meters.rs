@@ -1,0 +1,210 @@
+//! What is told to the application's recorder, through the facade `metrics`. docs/metrics.md lists all of it. A build without
+//! the feature `metrics` has `no_meters.rs` instead.
+//!
+//! What happens for each attempt and each commit goes through handles that are made once. All else is read now and then, by
+//! a chore of the upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::metrics::{Counter, Histogram, counter, gauge, histogram};
+
+use super::commits::CommitCost;
+use super::described::describe_all;
+use super::end::End;
+use crate::job::{IdMap, KindId};
+
+/// What is told of all queues together.
+#[derive(Debug)]
+pub(super) struct Meters {
+    commits: Counter,
+    commit_duration: Histogram,
+    commit_operations: Histogram,
+    refills: Counter,
+}
+
+/// What is told of the attempts of one worker.
+pub(crate) struct WorkerMeters {
+    kinds: IdMap<KindMeters, KindId>,
+}
+
+struct KindMeters {
+    started: Counter,
+    waited: Histogram,
+    took: Histogram,
+    ended: [Counter; End::ALL.len()],
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        describe_all();
+        Self {
+            commits: counter!("millpond.commits"),
+            commit_duration: histogram!("millpond.commit.duration"),
+            commit_operations: histogram!("millpond.commit.operations"),
+            refills: counter!("millpond.window.refills"),
+        }
+    }
+}
+
+impl Meters {
+    pub fn committed(&self, cost: CommitCost) {
+        self.commits.increment(1);
+        self.commit_duration.record(cost.took);
+        self.commit_operations.record(cost.operations as f64);
+    }
+
+    pub fn refilled(&self) {
+        self.refills.increment(1);
+    }
+}
+
+impl End {
+    const ALL: [Self; 7] = [
+        Self::Completed,
+        Self::Retried,
+        Self::Snoozed,
+        Self::RateLimited,
+        Self::Cancelled,
+        Self::Dead,
+        Self::GivenBack,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retried => "retried",
+            Self::Snoozed => "snoozed",
+            Self::RateLimited => "rate_limited",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+            Self::GivenBack => "given_back",
+        }
+    }
+}
+
+impl WorkerMeters {
+    pub fn of<'a>(queue: &str, kinds: impl Iterator<Item = (KindId, &'a str)>) -> Self {
+        Self { kinds: kinds.map(|(number, kind)| (number, KindMeters::of(queue, kind))).collect() }
+    }
+
+    /// An attempt begins whose job has waited this long since it could run.
+    pub fn started(&self, kind: KindId, waited: impl FnOnce() -> Duration) {
+        let Some(meters) = self.kinds.get(&kind) else { return };
+        meters.started.increment(1);
+        meters.waited.record(waited());
+    }
+
+    /// An attempt has ended that took this long.
+    pub fn ended(&self, kind: KindId, end: impl FnOnce() -> Option<End>, took: Duration) {
+        let (Some(meters), Some(end)) = (self.kinds.get(&kind), end()) else { return };
+        meters.ended[end as usize].increment(1);
+        meters.took.record(took);
+    }
+}
+
+impl KindMeters {
+    fn of(queue: &str, kind: &str) -> Self {
+        let (queue, kind): (Arc<str>, Arc<str>) = (queue.into(), kind.into());
+        let labels = || [("queue", queue.clone()), ("kind", kind.clone())];
+        let ended = |end: End| {
+            let [of_queue, of_kind] = labels();
+            counter!("millpond.jobs.ended", &[of_queue, of_kind, ("outcome", end.label().into())])
+        };
+        Self {
+            started: counter!("millpond.jobs.started", &labels()),
+            waited: histogram!("millpond.jobs.wait.duration", &labels()),
+            took: histogram!("millpond.jobs.run.duration", &labels()),
+            ended: End::ALL.map(ended),
+        }
+    }
+}
+
+/// What is read of one queue.
+pub(crate) struct QueueReading {
+    pub queue: Arc<str>,
+    pub enqueued_total: u64,
+    pub dead_total: u64,
+    pub limiter_waits: u64,
+    /// The jobs in each state.
+    pub states: [(&'static str, u64); 8],
+    /// How long the oldest ready job has waited; zero if there is none.
+    pub oldest_ready: Duration,
+}
+
+/// What is read of the file and of the process.
+pub(crate) struct PondReading {
+    pub is_degraded: bool,
+    pub inbox: usize,
+    pub running: usize,
+    pub running_max: usize,
+    /// `None` for an attached database.
+    pub file_bytes: Option<u64>,
+    pub written_bytes_total: Option<u64>,
+    pub syncs_total: Option<u64>,
+}
+
+impl QueueReading {
+    /// What is told of a queue that was removed.
+    pub fn removed(queue: Arc<str>) -> Self {
+        let states = STATES.map(|state| (state, 0));
+        Self { queue, enqueued_total: 0, dead_total: 0, limiter_waits: 0, states, oldest_ready: Duration::ZERO }
+    }
+
+    pub fn tell(self) {
+        let of = || [("queue", self.queue.clone())];
+        counter!("millpond.jobs.enqueued", &of()).absolute(self.enqueued_total);
+        counter!("millpond.jobs.dead", &of()).absolute(self.dead_total);
+        counter!("millpond.limiter.waits", &of()).absolute(self.limiter_waits);
+        for (state, jobs) in self.states {
+            let labels = [("queue", self.queue.clone()), ("state", state.into())];
+            gauge!("millpond.queue.jobs", &labels).set(jobs as f64);
+        }
+        gauge!("millpond.queue.oldest_ready.age", &of()).set(self.oldest_ready);
+    }
+}
+
+impl PondReading {
+    pub fn tell(self) {
+        gauge!("millpond.degraded").set(f64::from(u8::from(self.is_degraded)));
+        gauge!("millpond.writer.inbox").set(self.inbox as f64);
+        gauge!("millpond.process.jobs").set(self.running as f64);
+        gauge!("millpond.process.jobs.limit").set(self.running_max as f64);
+        if let Some(bytes) = self.file_bytes {
+            gauge!("millpond.storage.size").set(bytes as f64);
+        }
+        if let Some(bytes) = self.written_bytes_total {
+            counter!("millpond.storage.written").absolute(bytes);
+        }
+        if let Some(syncs) = self.syncs_total {
+            counter!("millpond.storage.syncs").absolute(syncs);
+        }
+    }
+}
+
+/// The states of [`QueueReading::states`].
+pub(crate) const STATES: [&str; 8] =
+    ["pending", "running", "ending", "scheduled", "retrying", "completed", "dead", "cancelled"];
+
+/// What is read of one plugin.
+#[cfg(feature = "wasm")]
+pub(crate) struct PluginReading {
+    pub queue: Arc<str>,
+    pub kind: Arc<str>,
+    pub plugin: Arc<str>,
+    pub attempts_total: u64,
+    pub broken_total: u64,
+    pub traps_total: u64,
+    pub is_suspended: bool,
+}
+
+#[cfg(feature = "wasm")]
+impl PluginReading {
+    pub fn tell(self) {
+        let of = || [("queue", self.queue.clone()), ("kind", self.kind.clone()), ("plugin", self.plugin.clone())];
+        counter!("millpond.plugin.calls", &of()).absolute(self.attempts_total);
+        counter!("millpond.plugin.broken", &of()).absolute(self.broken_total);
+        counter!("millpond.plugin.traps", &of()).absolute(self.traps_total);
+        gauge!("millpond.plugin.suspended", &of()).set(f64::from(u8::from(self.is_suspended)));
+    }
+}
