@@ -26,6 +26,8 @@ mod site;
 mod source;
 
 // The public interface is:
+/// The version of axum that the [`router`](router()) is for.
+pub use axum;
 pub use options::{Actor, Audited, Options};
 pub use router::router;
 pub use server::{Listen, ServeError, Server, serve};

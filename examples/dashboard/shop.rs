@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use millpond::{
-    BoxError, CircuitBreaker, Context, Every, GroupPolicy, Job, Kind, Millpond, NewJob, QueueSettings, Rate, Retention,
-    Retry, Schedule,
+    CircuitBreaker, Context, Every, GroupPolicy, Handled, Job, Keep, Kind, Millpond, NewJob, QueueSettings, Rate,
+    Retention, Retry, Schedule,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,10 +55,12 @@ const CHUNK: u64 = 10_000;
 
 /// Starts the workers and stores the schedules.
 pub async fn open(pond: &Millpond) -> Result<()> {
-    let kept = |settings: QueueSettings| settings.completed(Retention::count(1_000));
+    let kept = |settings: QueueSettings| {
+        settings.retention(Retention::default().completed(Keep::new(Duration::from_secs(3_600), 1_000)))
+    };
     pond.queue("mail")?.configure(kept(QueueSettings::default())).await?;
     pond.queue("imports")?.configure(kept(QueueSettings::default())).await?;
-    pond.queue("orders")?.configure(kept(QueueSettings::default().group_policy(GroupPolicy::Hold))).await?;
+    pond.queue("orders")?.configure(kept(QueueSettings::default().groups(GroupPolicy::Hold))).await?;
     workers(pond)?;
     let report = |tenant: &str| Nightly { tenant: tenant.into() };
     let hourly = Schedule::new(Every::new(Duration::from_secs(3_600)), "reports", report("north"));
@@ -70,16 +72,21 @@ pub async fn open(pond: &Millpond) -> Result<()> {
 
 fn workers(pond: &Millpond) -> Result<()> {
     let quickly = Retry::exponential(Duration::from_secs(2)).max_attempts(3);
-    pond.worker("mail").concurrency(8).rate_limit(Rate::per_second(40).burst(80)).retry(quickly.clone()).handle(welcome).start()?;
+    pond.worker("mail")
+        .concurrency(8)
+        .rate_limit(Rate::per_second(40).burst(80))
+        .retry(quickly.clone())
+        .handle(welcome)
+        .start()?;
     pond.worker("orders").concurrency(4).retry(quickly.clone()).handle(step).start()?;
-    pond.worker("imports").concurrency(2).handle_with(import).start()?;
+    pond.worker("imports").concurrency(2).handle(import).start()?;
     let breaker = CircuitBreaker::failures(0.8).of(10).open_for(Duration::from_secs(15));
     pond.worker("webhooks").concurrency(4).retry(quickly).circuit_breaker(breaker).handle(deliver).start()?;
     pond.worker("reports").handle(|_: Job<Nightly>| async { Ok(()) }).start()?;
     Ok(())
 }
 
-async fn welcome(job: Job<Welcome>) -> Result<(), BoxError> {
+async fn welcome(job: Job<Welcome>) -> Handled {
     tokio::time::sleep(Duration::from_millis(30)).await;
     if job.id().get() % 97 == 0 {
         return Err(format!("550 5.1.1 <{}>: user unknown (id {:08x})", job.email, job.id().get()).into());
@@ -87,7 +94,7 @@ async fn welcome(job: Job<Welcome>) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn step(job: Job<Step>) -> Result<(), BoxError> {
+async fn step(job: Job<Step>) -> Handled {
     tokio::time::sleep(Duration::from_millis(120)).await;
     if job.order % 13 == 0 && job.step == "charge" {
         return Err(format!("the bank refused order {}: insufficient funds", job.order).into());
@@ -95,7 +102,7 @@ async fn step(job: Job<Step>) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn import(job: Job<Import>, ctx: Context) -> Result<(), BoxError> {
+async fn import(job: Job<Import>, ctx: Context) -> Handled {
     ctx.log(format!("reading {}", job.file));
     for row in 0..job.rows {
         if row % 50 == 0 {
@@ -107,7 +114,7 @@ async fn import(job: Job<Import>, ctx: Context) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn deliver(job: Job<Deliver>) -> Result<(), BoxError> {
+async fn deliver(job: Job<Deliver>) -> Handled {
     tokio::time::sleep(Duration::from_millis(50)).await;
     if job.url.contains("broken") {
         return Err("connection refused (os error 111)".into());
@@ -131,7 +138,8 @@ pub async fn load(pond: Millpond) -> Result<()> {
     for n in 0_u64.. {
         let name = people[n as usize % people.len()];
         let welcome = Welcome { email: format!("{name}{n}@mill.example"), language: "en".into() };
-        pond.enqueue("mail", NewJob::new(welcome).tags([format!("tenant:{}", n % 5)]).header("trace", n.to_string())).await?;
+        pond.enqueue("mail", NewJob::new(welcome).tags([format!("tenant:{}", n % 5)]).header("trace", n.to_string()))
+            .await?;
         if n % 6 == 0 {
             let order = n / 6;
             let steps = ["charge", "pack", "ship"].map(|step| {
