@@ -164,7 +164,7 @@ pub enum Action {
         /// The key.
         key: String,
     },
-    /// Cancels all waiting jobs of a queue.
+    /// Removes all jobs of a queue that wait.
     DrainQueue {
         /// The queue.
         queue: String,
