@@ -39,6 +39,8 @@
 #![cfg_attr(feature = "wasm", deny(unsafe_code))]
 
 mod builder;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 mod dead_letters;
 mod error;
 mod events;

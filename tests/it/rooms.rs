@@ -21,7 +21,7 @@ const ORDER: [&[&str]; 18] = [
     &["selection"],
     &["queue"],
     &["millpond", "builder"],
-    &["testing"],
+    &["testing", "dashboard"],
     &["fuzzing"],
     &["guide", "lib"],
 ];
@@ -110,7 +110,13 @@ fn line_of(room: &str) -> Option<usize> {
     ORDER.iter().position(|line| line.contains(&room))
 }
 
+/// Rooms that name the rest of the crate as an application does: by what `lib.rs` exports, and no room at all.
+const LIKE_AN_APPLICATION: [&str; 1] = ["dashboard"];
+
 fn may_name(room: &str, other: &str) -> bool {
+    if LIKE_AN_APPLICATION.contains(&room) {
+        return room == other || other.starts_with(|c: char| c.is_ascii_uppercase());
+    }
     let together = TOGETHER.iter().any(|(a, b)| (room, other) == (*a, *b) || (room, other) == (*b, *a));
     let before = line_of(other).zip(line_of(room)).is_some_and(|(other, room)| other < room);
     room == other || together || before

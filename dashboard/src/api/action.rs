@@ -164,7 +164,7 @@ pub enum Action {
         /// The key.
         key: String,
     },
-    /// Cancels all waiting jobs of a queue.
+    /// Removes all jobs of a queue that wait.
     DrainQueue {
         /// The queue.
         queue: String,
@@ -219,8 +219,8 @@ pub enum Action {
     ResumePlugin {
         /// The queue whose jobs it handles.
         queue: String,
-        /// Its name.
-        name: String,
+        /// The kind of them.
+        kind: String,
     },
     /// Reads a quarantined row again, and puts it back if it can be read.
     RestoreRow {

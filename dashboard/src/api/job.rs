@@ -71,7 +71,7 @@ pub struct Job {
     pub headers: BTreeMap<String, String>,
     /// The key with which it was enqueued once only.
     pub idempotency_key: Option<String>,
-    /// The mode of its unique key, as the queue writes it.
+    /// The mode of its unique key, as the code that enqueues writes it: `until_ended`, `until_started, replace`, ….
     pub unique: Option<String>,
     /// When it is given up if it has not started.
     pub expires_at: Option<Time>,
@@ -83,7 +83,7 @@ pub struct Job {
     pub generation: u32,
     /// The schedule that has enqueued it.
     pub scheduled_for: Option<ScheduledFor>,
-    /// The plugins that have enqueued it or the jobs before it, the nearest first.
+    /// The versions of plugins that made its attempts, as the SHA-256 of their files; the latest first.
     pub plugins: Vec<String>,
     /// Its attempts that left something: an error, logs or progress. The oldest first.
     pub timeline: Vec<Attempt>,

@@ -12,20 +12,24 @@ pub struct Plugin {
     pub hash: String,
     /// The queue whose jobs it handles.
     pub queue: String,
-    /// The kinds that it handles.
-    pub kinds: Vec<String>,
-    /// The size of its file.
-    pub bytes: u64,
+    /// The kind of them.
+    pub kind: String,
     /// What it was granted, a phrase each.
     pub grants: Vec<String>,
-    /// Its limits, by name.
+    /// Its limits, with their names.
     pub limits: Vec<(String, String)>,
     /// Whether it runs.
     pub state: PluginState,
-    /// How many failures in a row count against it.
-    pub failures: u64,
-    /// How many of its attempts ended in a trap.
-    pub traps: Option<u64>,
+    /// Attempts that have begun since its worker was started.
+    pub attempts: u64,
+    /// How many of them trapped or exceeded a limit.
+    pub broken: u64,
+    /// How many attempts in a row broke, up to now. Too many suspend the plugin.
+    pub broken_in_a_row: u64,
+    /// How many attempts trapped.
+    pub traps: u64,
+    /// How often it was suspended.
+    pub suspensions: u64,
 }
 
 /// Whether a plugin runs.

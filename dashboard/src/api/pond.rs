@@ -58,14 +58,20 @@ pub struct Storage {
     pub path: Option<String>,
     /// The size of the file.
     pub file_bytes: Option<u64>,
-    /// How many bytes of it hold data.
+    /// How many bytes of it held data when the queue last looked, which it does when it is idle.
     pub live_bytes: Option<u64>,
     /// Commits since the file was opened.
     pub commits: u64,
     /// How long the latest commit took.
     pub latest_commit_seconds: Option<f64>,
+    /// How long the longest commit took.
+    pub longest_commit_seconds: Option<f64>,
     /// How long all commits together took.
     pub commit_seconds_total: Option<f64>,
+    /// Operations that the commits have written. Several share a commit.
+    pub operations: u64,
+    /// Bytes that were written since the file was opened.
+    pub written_bytes: Option<u64>,
     /// How often the file was compacted since it was opened.
     pub compactions: u64,
 }
@@ -79,7 +85,11 @@ pub struct Process {
     pub running: u64,
     /// How many jobs may run at a time, if there is such a limit.
     pub max_running: Option<u64>,
-    /// Handlers that have exceeded their timeouts and still keep their slots.
+    /// How many of them have a blocking handler, each of which occupies a thread.
+    pub blocking: u64,
+    /// How many such threads there can be.
+    pub blocking_max: u64,
+    /// Blocking handlers that have exceeded their timeouts and still keep their slots.
     pub stuck: u64,
     /// When the file was opened.
     pub opened_at: Option<Time>,

@@ -157,7 +157,9 @@ fn storage(storage: &Storage) -> Markup {
                 ("in use", storage.live_bytes.map(|size| html! { (bytes(size)) })),
                 ("commits", Some(html! { (number(storage.commits)) })),
                 ("latest commit", storage.latest_commit_seconds.map(|took| html! { (seconds(took)) })),
+                ("longest commit", storage.longest_commit_seconds.map(|took| html! { (seconds(took)) })),
                 ("mean commit", mean(storage).map(|took| html! { (seconds(took)) })),
+                ("written", storage.written_bytes.map(|written| html! { (bytes(written)) })),
                 ("compactions", Some(html! { (number(storage.compactions)) })),
             ]))
         }
@@ -170,7 +172,7 @@ fn mean(storage: &Storage) -> Option<f64> {
 }
 
 fn process(view: &View<'_>, overview: &Overview) -> Markup {
-    let Process { id, running, max_running, stuck, opened_at } = overview.process;
+    let Process { id, running, max_running, blocking, blocking_max, stuck, opened_at } = overview.process;
     let Totals { started, completed, failed, panics, timeouts, deduplicated, pruned } = overview.totals;
     html! {
         div.card {
@@ -179,6 +181,7 @@ fn process(view: &View<'_>, overview: &Overview) -> Markup {
                 ("number", Some(html! { (id) })),
                 ("opened", opened_at.map(|at| moment(view.now, at))),
                 ("running", Some(html! { (number(running)) @if let Some(most) = max_running { " of " (number(most)) } })),
+                ("blocking threads", (blocking > 0).then(|| html! { (number(blocking)) " of " (number(blocking_max)) })),
                 ("attempts", Some(html! { (number(started)) })),
                 ("completed", Some(html! { (number(completed)) })),
                 ("failed", Some(html! {

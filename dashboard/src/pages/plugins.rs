@@ -8,7 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::problem::shown;
-use super::view::{Place, Section, Style, View, badge, bytes, number, pairs};
+use super::view::{Place, Section, Style, View, badge, number, pairs};
 use crate::api::{Action, Plugin, PluginState, Problem};
 use crate::safety::Visit;
 use crate::site::Site;
@@ -43,11 +43,13 @@ fn card(view: &View<'_>, plugin: &Plugin) -> Markup {
             }
             (pairs([
                 ("queue", Some(html! { a href=(view.link(Place::Queue(&plugin.queue))) { (plugin.queue) } })),
-                ("kinds", Some(html! { @for kind in &plugin.kinds { code { (kind) } " " } })),
+                ("kind", Some(html! { code { (plugin.kind) } })),
                 ("version", Some(html! { code.hash title=(plugin.hash) { (plugin.hash.chars().take(12).collect::<String>()) } })),
-                ("size", Some(html! { (bytes(plugin.bytes)) })),
-                ("failures in a row", Some(html! { (number(plugin.failures)) })),
-                ("traps", plugin.traps.map(|traps| html! { (number(traps)) })),
+                ("attempts", Some(html! { (number(plugin.attempts)) })),
+                ("broke", Some(html! {
+                    (number(plugin.broken)) ", " (number(plugin.traps)) " by a trap, " (number(plugin.broken_in_a_row)) " in a row now"
+                })),
+                ("suspended", Some(html! { (number(plugin.suspensions)) " times" })),
                 ("grants", Some(html! {
                     @if plugin.grants.is_empty() { "none" }
                     ul { @for grant in &plugin.grants { li { (grant) } } }
@@ -58,7 +60,7 @@ fn card(view: &View<'_>, plugin: &Plugin) -> Markup {
                 dl.facts { @for (name, value) in &plugin.limits { div { dt { (name) } dd { (value) } } } }
             }
             @if plugin.state == PluginState::Suspended {
-                @let resume = Action::ResumePlugin { queue: plugin.queue.clone(), name: plugin.name.clone() };
+                @let resume = Action::ResumePlugin { queue: plugin.queue.clone(), kind: plugin.kind.clone() };
                 (view.button("Let it run again", Style::Plain, &resume))
             }
         }

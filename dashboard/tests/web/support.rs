@@ -203,13 +203,15 @@ impl Source for Hostile {
             name: self.text(),
             hash: self.text(),
             queue: self.text(),
-            kinds: vec![self.text()],
-            bytes: 3,
+            kind: self.text(),
             grants: vec![self.text()],
             limits: vec![(self.text(), self.text())],
             state: PluginState::Suspended,
-            failures: 3,
-            traps: Some(1),
+            attempts: 9,
+            broken: 3,
+            broken_in_a_row: 3,
+            traps: 1,
+            suspensions: 1,
         }])
     }
 

@@ -1,0 +1,22 @@
+//! What is said of a change.
+
+use super::super::api::Done;
+
+/// One thing was changed.
+pub(super) fn done(message: String) -> Done {
+    Done { changed: 1, id: None, message }
+}
+
+/// Nothing was changed.
+pub(super) fn unchanged(message: String) -> Done {
+    Done { changed: 0, id: None, message }
+}
+
+/// So many jobs were changed: `3 jobs are cancelled`, `1 job is cancelled`.
+pub(super) fn jobs(changed: u64, what: &str) -> Done {
+    let message = match changed {
+        1 => format!("1 job is {what}"),
+        jobs => format!("{jobs} jobs are {what}"),
+    };
+    Done { changed, id: None, message }
+}

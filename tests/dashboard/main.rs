@@ -1,0 +1,13 @@
+//! An open queue as the source of the dashboard: what it shows, and what each action does.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actions;
+mod bulk;
+mod dead;
+mod events;
+mod pond;
+mod problems;
+mod reads;
+mod redacted;
