@@ -35,6 +35,8 @@ pub(super) struct Rates {
 pub(super) struct Recorder {
     queues: BTreeMap<String, Track>,
     all: VecDeque<Point>,
+    /// The current minute so far, of all queues.
+    all_now: Option<Point>,
     /// When the current minute began.
     minute: Option<Duration>,
 }
@@ -46,6 +48,8 @@ struct Track {
     recent: VecDeque<(Duration, Counts)>,
     /// The counts at the beginning of the current minute.
     before: Counts,
+    /// The current minute so far.
+    now: Point,
 }
 
 impl Recorder {
@@ -55,12 +59,16 @@ impl Recorder {
         for (name, counts) in queues {
             if let Some(track) = self.queues.get_mut(name) {
                 push(&mut track.recent, (now, *counts), RECENT_MAX);
+                track.now = since(&track.before, counts, at);
             } else if self.queues.len() < QUEUES_MAX {
                 // A queue that is new here may have another one's past: its jobs before now are not counted.
                 let recent = VecDeque::from([(now, *counts)]);
-                self.queues.insert(name.clone(), Track { points: VecDeque::new(), recent, before: *counts });
+                let now = Point { at, ..Point::default() };
+                self.queues.insert(name.clone(), Track { points: VecDeque::new(), recent, before: *counts, now });
             }
         }
+        self.all_now =
+            Some(self.queues.values().fold(Point { at, ..Point::default() }, |sum, track| add(sum, track.now)));
         let begun = *self.minute.get_or_insert(now);
         if now.saturating_sub(begun) >= MINUTE {
             self.end_minute(at, queues);
@@ -69,27 +77,23 @@ impl Recorder {
     }
 
     fn end_minute(&mut self, at: Time, queues: &BTreeMap<String, Counts>) {
-        let mut sum = Point { at, ..Point::default() };
+        let none = Point { at, ..Point::default() };
         for (name, track) in &mut self.queues {
             let Some(counts) = queues.get(name) else { continue };
-            let point = since(&track.before, counts, at);
-            sum.enqueued += point.enqueued;
-            sum.completed += point.completed;
-            sum.failed += point.failed;
-            push(&mut track.points, point, POINTS_MAX);
+            push(&mut track.points, std::mem::replace(&mut track.now, none), POINTS_MAX);
             track.before = *counts;
         }
-        push(&mut self.all, sum, POINTS_MAX);
+        push(&mut self.all, self.all_now.replace(none).unwrap_or(none), POINTS_MAX);
     }
 
     /// The last hour of all queues.
     pub fn history(&self) -> History {
-        History { points: self.all.iter().copied().collect() }
+        History { points: self.all.iter().copied().chain(self.all_now).collect() }
     }
 
     /// The last hour of a queue.
     pub fn history_of(&self, queue: &str) -> History {
-        let points = self.queues.get(queue).map(|track| track.points.iter().copied().collect());
+        let points = self.queues.get(queue).map(|track| track.points.iter().copied().chain([track.now]).collect());
         History { points: points.unwrap_or_default() }
     }
 
@@ -115,6 +119,15 @@ fn since(before: &Counts, now: &Counts, at: Time) -> Point {
         enqueued: now.enqueued_total.saturating_sub(before.enqueued_total),
         completed: now.completed_total.saturating_sub(before.completed_total),
         failed: now.failures_total.saturating_sub(before.failures_total),
+    }
+}
+
+fn add(sum: Point, point: Point) -> Point {
+    Point {
+        at: sum.at,
+        enqueued: sum.enqueued + point.enqueued,
+        completed: sum.completed + point.completed,
+        failed: sum.failed + point.failed,
     }
 }
 
@@ -151,12 +164,16 @@ mod tests {
         let mut recorder = Recorder::default();
         record(&mut recorder, (0..=180).step_by(5), &["mail", "crm"]);
         let point = |minute: u64| Point { at: Time(minute * 60_000), enqueued: 600, completed: 300, failed: 60 };
-        assert_eq!(recorder.history_of("mail").points, [point(1), point(2), point(3)]);
+        let begun = Point { at: Time(180_000), ..Point::default() };
+        assert_eq!(recorder.history_of("mail").points, [point(1), point(2), point(3), begun]);
         assert_eq!(recorder.history().points[0], Point { enqueued: 1_200, completed: 600, failed: 120, ..point(1) });
         record(&mut recorder, (185..=100 * 60).step_by(5), &["mail", "crm"]);
         let points = recorder.history_of("mail").points;
-        assert_eq!((points.len(), points[0], points[59]), (60, point(41), point(100)));
-        assert_eq!(recorder.history().points.len(), 60);
+        assert_eq!((points.len(), points[0], points[59]), (61, point(41), point(100)));
+        assert_eq!(recorder.history().points.len(), 61);
+        record(&mut recorder, [6_010].into_iter(), &["mail", "crm"]);
+        let so_far = Point { at: Time(6_010_000), enqueued: 100, completed: 50, failed: 10 };
+        assert_eq!(recorder.history_of("mail").points[60], so_far);
         assert_eq!(recorder.history_of("other").points, []);
     }
 
@@ -179,7 +196,7 @@ mod tests {
         record(&mut recorder, (65..=120).step_by(5), &["emails"]);
         assert_eq!(recorder.history_of("mail").points, []);
         let points = recorder.history_of("emails").points;
-        assert_eq!(points, [Point { at: Time(120_000), enqueued: 550, completed: 275, failed: 55 }]);
+        assert_eq!(points[0], Point { at: Time(120_000), enqueued: 550, completed: 275, failed: 55 });
     }
 
     #[test]

@@ -9,14 +9,14 @@ use super::Time;
 /// process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct History {
-    /// One point for each minute that has ended, the oldest first; at most 60.
+    /// One point for each of the last 60 minutes, the oldest first, and one for the minute that has not ended.
     pub points: Vec<Point>,
 }
 
 /// What happened in one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Point {
-    /// When the minute ended.
+    /// When the minute ended, or until when this is known.
     pub at: Time,
     /// Jobs that were enqueued.
     pub enqueued: u64,

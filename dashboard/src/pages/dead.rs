@@ -73,7 +73,7 @@ fn card(view: &View<'_>, jobs: &JobQuery, group: &DeadGroup) -> Markup {
             }
             details {
                 summary { "One of them: job " (group.job) }
-                pre.error { (group.sample) }
+                pre.error tabindex="0" { (group.sample) }
                 p { a href=(view.link(Place::Job(&group.job))) { "Job " (group.job) } }
             }
             div.row {

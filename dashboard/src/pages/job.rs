@@ -116,7 +116,7 @@ pub fn body(body: &Body) -> Markup {
             @if body.is_cut { ", cut" }
             @if body.is_redacted { ", redacted" }
         }
-        pre { (body.text) }
+        pre tabindex="0" { (body.text) }
     }
 }
 
@@ -161,12 +161,12 @@ fn attempt_of(view: &View<'_>, attempt: &Attempt) -> Markup {
                 None => { ", runs" }
             }
             @if let Some(failure) = &attempt.failure { " · " b { (failure) } }
-            @if let Some(error) = &attempt.error { pre.error { (error) } }
+            @if let Some(error) = &attempt.error { pre.error tabindex="0" { (error) } }
             @if let Some(shown) = &attempt.progress { div { (progress(shown)) } }
             @if !attempt.lines.is_empty() {
                 details open[attempt.ended_at.is_none()] {
                     summary { (attempt.lines.len()) " log lines" @if attempt.dropped_lines > 0 { ", " (attempt.dropped_lines) " dropped" } }
-                    pre { @for line in &attempt.lines { time title=(line.at) { (clock(&line.at.to_string())) } "  " (line.text) "\n" } }
+                    pre tabindex="0" { @for line in &attempt.lines { time title=(line.at) { (clock(&line.at.to_string())) } "  " (line.text) "\n" } }
                 }
             }
         }

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use super::filters::filters;
 use super::job_table::{bulk, state_tabs, table};
 use super::problem::shown;
+use super::search::{Found, search};
 use super::view::{Place, Section, View};
 use crate::api::{JobQuery, Paging, Problem};
 use crate::http::Query;
@@ -34,7 +35,7 @@ async fn made(
 ) -> Result<(String, Markup), Problem> {
     let (Query(query), Query(page)) = (query?, page?);
     let query = query.without_empty();
-    let found = view.site.source.jobs(query.clone(), page).await?;
+    let Found { page, is_quick } = search(&*view.site.source, &query, page).await?;
     let content = html! {
         div.head {
             h1 { "Jobs" }
@@ -47,7 +48,7 @@ async fn made(
         (state_tabs(view, &query, None))
         (filters(view, &query, &view.link(Place::Jobs), true))
         (bulk(view, &query))
-        div id="jobs" data-live { (table(view, &query, &found, true)) }
+        div id="jobs" data-live[is_quick] { (table(view, &query, &page, true)) }
     };
     Ok(("Jobs".to_owned(), content))
 }

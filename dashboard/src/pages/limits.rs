@@ -57,7 +57,7 @@ async fn made(view: &View<'_>, name: &str) -> Result<(String, Markup), Problem> 
                     }))
                 }
                 h2 { "Settings in the file" }
-                pre { (serde_json::to_string_pretty(&detail.settings).unwrap_or_default()) }
+                pre tabindex="0" { (serde_json::to_string_pretty(&detail.settings).unwrap_or_default()) }
             }
             @if view.can_change() {
                 div.card {

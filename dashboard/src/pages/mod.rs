@@ -19,6 +19,7 @@ mod queue;
 mod queue_head;
 mod schedule;
 mod schedules;
+mod search;
 mod view;
 
 pub(crate) use act::act;

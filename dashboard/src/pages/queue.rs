@@ -11,6 +11,7 @@ use super::filters::filters;
 use super::job_table::{bulk, state_tabs, table};
 use super::problem::shown;
 use super::queue_head::{Tab, head};
+use super::search::{Found, search};
 use super::view::{Place, Section, View};
 use crate::api::{JobQuery, Paging, Problem};
 use crate::http::Query;
@@ -38,13 +39,13 @@ async fn made(
     let (Query(query), Query(page)) = (query?, page?);
     let detail = view.site.source.queue(&name).await?;
     let query = JobQuery { queue: Some(name), ..query.without_empty() };
-    let found = view.site.source.jobs(query.clone(), page).await?;
+    let Found { page, is_quick } = search(&*view.site.source, &query, page).await?;
     let content = html! {
         (head(view, &detail, Tab::Jobs))
         div id="states" data-live { (state_tabs(view, &query, Some(&detail.queue.counts))) }
         (filters(view, &query, &view.link(Place::Queue(&detail.queue.name)), false))
         (bulk(view, &query))
-        div id="jobs" data-live { (table(view, &query, &found, false)) }
+        div id="jobs" data-live[is_quick] { (table(view, &query, &page, false)) }
     };
     Ok((detail.queue.name.clone(), content))
 }
