@@ -5,7 +5,7 @@
 //! cargo run --release --features wasm --example signup -- --serve   # keeps running, prints what to try
 //! ```
 //!
-//! Without the feature there are no pictures and no plugins.
+//! Without the feature there are no pictures and no plugins. With the feature `dashboard` too, the queues are at `/queues`.
 //!
 //! `app/` is the application, the part to copy. `loopback/` has stand-ins for the external services. `tour/` puts load
 //! on the application, makes services fail, kills the process, and checks every promise.

@@ -58,4 +58,7 @@ Try:
         println!("  curl -X POST {crm}/break      # signups retry and, after half a minute, end as dead letters");
         println!("  curl -X POST {crm}/mend");
     }
+    if cfg!(feature = "dashboard") {
+        println!("\nThe queues are at {url}/queues.");
+    }
 }

@@ -6,6 +6,7 @@ mod support;
 mod actions;
 mod bulk;
 mod dead;
+mod described;
 mod events;
 mod pond;
 mod problems;

@@ -87,7 +87,7 @@ pub(crate) fn router() -> Router<Arc<Site>> {
 }
 
 /// A number that is another one when something has changed.
-#[utoipa::path(get, path = "/api/v1/revision", tag = "pond", responses((status = 200, body = u64)))]
+#[utoipa::path(get, path = "/api/v1/revision", tag = "pond", responses((status = 200, body = u64, content_type = "application/json")))]
 async fn revision(State(site): State<Arc<Site>>) -> Answered<u64> {
     site.source.revision().await.map(Json)
 }
@@ -101,7 +101,7 @@ async fn overview(State(site): State<Arc<Site>>) -> Answered<Overview> {
 /// One queue.
 #[utoipa::path(
     get, path = "/api/v1/queues/{name}", tag = "queues", params(("name" = String, Path,)),
-    responses((status = 200, body = QueueDetail), (status = 404, body = Problem))
+    responses((status = 200, body = QueueDetail), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 async fn queue(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<QueueDetail> {
     site.source.queue(&name).await.map(Json)
@@ -110,7 +110,7 @@ async fn queue(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answe
 /// The groups of a queue that have waiting jobs, are paused or held.
 #[utoipa::path(
     get, path = "/api/v1/queues/{name}/groups", tag = "queues", params(("name" = String, Path,), Paging),
-    responses((status = 200, body = GroupPage), (status = 404, body = Problem))
+    responses((status = 200, body = GroupPage), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 async fn groups(
     State(site): State<Arc<Site>>,
@@ -123,7 +123,7 @@ async fn groups(
 /// The jobs that match.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Paging),
-    responses((status = 200, body = JobPage), (status = 400, body = Problem))
+    responses((status = 200, body = JobPage), (status = 400, body = Problem, content_type = "application/problem+json"))
 )]
 async fn jobs(
     State(site): State<Arc<Site>>,
@@ -136,7 +136,7 @@ async fn jobs(
 /// How many jobs match.
 #[utoipa::path(
     get, path = "/api/v1/jobs/count", tag = "jobs", params(JobQuery),
-    responses((status = 200, body = u64), (status = 400, body = Problem))
+    responses((status = 200, body = u64, content_type = "application/json"), (status = 400, body = Problem, content_type = "application/problem+json"))
 )]
 async fn count(State(site): State<Arc<Site>>, Query(query): Query<JobQuery>) -> Answered<u64> {
     site.source.count(query.without_empty()).await.map(Json)
@@ -145,7 +145,7 @@ async fn count(State(site): State<Arc<Site>>, Query(query): Query<JobQuery>) -> 
 /// One job.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path,)),
-    responses((status = 200, body = Job), (status = 404, body = Problem))
+    responses((status = 200, body = Job), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 async fn job(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Answered<Job> {
     site.source.job(&id).await.map(Json)
@@ -159,7 +159,7 @@ struct OfQueue {
 /// The dead letters by their errors.
 #[utoipa::path(
     get, path = "/api/v1/dead", tag = "jobs", params(("queue" = Option<String>, Query,)),
-    responses((status = 200, body = DeadSummary), (status = 404, body = Problem))
+    responses((status = 200, body = DeadSummary), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 async fn dead(State(site): State<Arc<Site>>, Query(of): Query<OfQueue>) -> Answered<DeadSummary> {
     site.source.dead(of.queue.as_deref().filter(|queue| !queue.is_empty())).await.map(Json)
@@ -174,7 +174,7 @@ async fn schedules(State(site): State<Arc<Site>>, Query(page): Query<Paging>) ->
 /// One schedule.
 #[utoipa::path(
     get, path = "/api/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path,)),
-    responses((status = 200, body = Schedule), (status = 404, body = Problem))
+    responses((status = 200, body = Schedule), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 async fn schedule(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<Schedule> {
     site.source.schedule(&name).await.map(Json)
@@ -202,8 +202,8 @@ async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
 #[utoipa::path(
     post, path = "/api/v1/actions", tag = "actions", request_body = Action,
     responses(
-        (status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem)
+        (status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn act(

@@ -139,11 +139,11 @@ pub fn progress(progress: &Progress) -> Markup {
 fn timeline(view: &View<'_>, job: &Job) -> Markup {
     html! {
         ol.timeline {
-            li { span.what { "enqueued" } " " (moment(view.now, job.row.enqueued_at)) }
+            li { div { span.what { "enqueued" } " " (moment(view.now, job.row.enqueued_at)) } }
             @for attempt in &job.timeline { (attempt_of(view, attempt)) }
             @if let Some(at) = job.row.ended_at {
                 li class=(job.row.state) {
-                    span.what { (job.row.state) } " " (moment(view.now, at))
+                    div { span.what { (job.row.state) } " " (moment(view.now, at)) }
                     @if let Some(reason) = &job.reason { div { (reason) } }
                 }
             }
@@ -155,17 +155,19 @@ fn attempt_of(view: &View<'_>, attempt: &Attempt) -> Markup {
     let class = if attempt.failure.is_some() { "failed" } else { "done" };
     html! {
         li class=(class) {
-            span.what { "attempt " (attempt.number) } " " (moment(view.now, attempt.started_at))
-            @match attempt.ended_at {
-                Some(ended) => { ", took " (seconds(ended.seconds_since(attempt.started_at))) }
-                None => { ", runs" }
+            div {
+                span.what { "attempt " (attempt.number) } " " (moment(view.now, attempt.started_at))
+                @match attempt.ended_at {
+                    Some(ended) => { ", took " (seconds(ended.seconds_since(attempt.started_at))) }
+                    None => { ", runs" }
+                }
+                @if let Some(failure) = &attempt.failure { " · " b { (failure) } }
             }
-            @if let Some(failure) = &attempt.failure { " · " b { (failure) } }
             @if let Some(error) = &attempt.error { pre.error tabindex="0" { (error) } }
             @if let Some(shown) = &attempt.progress { div { (progress(shown)) } }
             @if !attempt.lines.is_empty() {
                 details open[attempt.ended_at.is_none()] {
-                    summary { (attempt.lines.len()) " log lines" @if attempt.dropped_lines > 0 { ", " (attempt.dropped_lines) " dropped" } }
+                    summary { (attempt.lines.len()) " log line" @if attempt.lines.len() != 1 { "s" } @if attempt.dropped_lines > 0 { ", " (attempt.dropped_lines) " dropped" } }
                     pre tabindex="0" { @for line in &attempt.lines { time title=(line.at) { (clock(&line.at.to_string())) } "  " (line.text) "\n" } }
                 }
             }

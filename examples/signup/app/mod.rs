@@ -5,6 +5,8 @@
 
 #[cfg_attr(not(feature = "wasm"), path = "no_avatars.rs")]
 pub mod avatars;
+#[cfg_attr(not(feature = "dashboard"), path = "no_dashboard.rs")]
+pub mod dashboard;
 pub mod jobs;
 pub mod mail;
 pub mod outside;

@@ -1,5 +1,6 @@
 //! The running application: the open file, the workers, the HTTP server.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use millpond::{Millpond, Retry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Outside, avatars, routes, workers};
+use super::{Outside, avatars, dashboard, routes, workers};
 
 /// Longest wait for running jobs when the application stops. Jobs that are not done by then return to their queues and
 /// run after the next start.
@@ -29,8 +30,9 @@ impl Site {
             TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("port {port} is not free"))?;
         let url = format!("http://{}", listener.local_addr()?);
         let routes = routes(pond.clone()).merge(avatars::open(&pond, file, retry).await?);
+        let service = dashboard::mount(routes, &pond).into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes).await {
+            if let Err(error) = axum::serve(listener, service).await {
                 eprintln!("the HTTP server stopped: {error}");
             }
         });

@@ -29,6 +29,11 @@ pub(in crate::dashboard) fn fold(text: &str) -> String {
             rest = &rest[c.len_utf8()..];
             continue;
         }
+        if let Some(after) = after_address(rest) {
+            folded.number();
+            rest = after;
+            continue;
+        }
         let (word, after) = rest.split_at(rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()));
         folded.word(word);
         rest = after;
@@ -90,6 +95,14 @@ fn quoted_id(text: &str) -> Option<(&str, &str)> {
     is_id.then(|| text.split_at(len + 2))
 }
 
+/// What follows the e-mail address at the beginning of the text, if there is one.
+fn after_address(text: &str) -> Option<&str> {
+    let end_of = |text: &str, more: &[char]| text.find(|c| !is_of_word(c) && !more.contains(&c)).unwrap_or(text.len());
+    let host = text[end_of(text, &['.', '+'])..].strip_prefix('@')?;
+    let len = host[..end_of(host, &['.'])].trim_end_matches('.').len();
+    (len > 0).then(|| &host[len..])
+}
+
 fn is_uuid(word: &str) -> bool {
     let lens = word.split('-').map(str::len);
     lens.eq([8, 4, 4, 4, 12]) && word.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
@@ -112,6 +125,9 @@ mod tests {
     fn numbers_and_ids_are_folded_and_words_are_kept() {
         for (text, folded) in [
             ("order 17 was refused", "order # was refused"),
+            ("<ada.l+x7@mill.example>: user unknown", "<#>: user unknown"),
+            ("mail to bob@mill.example. It failed", "mail to #. It failed"),
+            ("an @ alone, a@ and @b", "an @ alone, a@ and @b"),
             ("order-17 took 30.5s, 31ms", "order-# took #s, #ms"),
             ("connect 10.0.0.1:5432: refused", "connect #: refused"),
             ("user 9f3c2a1b77de", "user #"),

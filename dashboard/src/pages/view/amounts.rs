@@ -36,7 +36,7 @@ pub fn seconds(seconds: f64) -> String {
     if seconds < 0.9995 {
         return format!("{:.0} ms", seconds * 1e3);
     }
-    if seconds < 9.95 {
+    if seconds < 9.95 && seconds.fract() > 0.049 {
         return format!("{seconds:.1} s");
     }
     let whole = seconds.round() as u64;
@@ -81,6 +81,7 @@ mod tests {
             (0.000_4, "400 µs"),
             (0.001_5, "1.5 ms"),
             (0.34, "340 ms"),
+            (1.0, "1 s"),
             (1.26, "1.3 s"),
             (12.0, "12 s"),
             (59.7, "1 m"),
