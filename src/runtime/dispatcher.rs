@@ -56,11 +56,12 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     // This may call and drop handlers, which is code of the application. Nothing else starts meanwhile, so that code must not
     // wait for the queue.
     let _must_not_wait = MustNotWait::begin();
-    let watched = engine.upkeep().watch(engine, engine.now());
     if engine.unwritable().is_some() {
         // Nothing can be written, so the end of an attempt that started now could not be written either.
-        let overdue = engine.executor.running.end_overdue(engine.now());
+        let now = engine.now();
+        let watched = engine.upkeep().watch(engine, now);
         let watched = (watched < Duration::MAX).then_some(watched);
+        let overdue = engine.executor.running.end_overdue(now);
         return [overdue, watched].into_iter().flatten().min().map(Sleep::roughly);
     }
     engine.pump();
@@ -95,7 +96,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     let batches = engine.close_due_batches(now);
     let threads = engine.executor.blocking.retry();
     let upkeep = engine.upkeep().run_once(engine, now);
-    let others = [overdue, batches, threads, Some(upkeep.min(watched))].into_iter().flatten().min();
+    let others = [overdue, batches, threads, Some(upkeep)].into_iter().flatten().min();
     match wait {
         Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),
         _ => others.map(Sleep::roughly),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use millpond::testing::ManualClock;
-use millpond::{BoxError, Job, Millpond, Outcome, Rate, Retry};
+use millpond::{Job, Millpond, Outcome, Rate, Retry};
 
 use support::*;
 
@@ -100,7 +100,7 @@ fn all_outcomes(pond: &Millpond) {
                 3 if is_first => Ok(Outcome::snooze(SECOND)),
                 4 if is_first => Ok(Outcome::rate_limited(SECOND)),
                 5 => Ok(Outcome::cancel("no")),
-                _ => Ok::<_, BoxError>(Outcome::done()),
+                _ => Ok(Outcome::done()),
             }
         }
     };
@@ -115,7 +115,7 @@ async fn load(pond: &Millpond, clock: &ManualClock) {
     drained(pond).await;
     clock.advance(SECOND * 5);
     drained(pond).await;
-    let slow = pond.worker("slow").rate(Rate::per_second(1).burst(1));
+    let slow = pond.worker("slow").rate_limit(Rate::per_second(1).burst(1));
     slow.handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.enqueue_many("slow", (0..3).map(work)).await.unwrap();
     pond.enqueue_many("idle", (0..2).map(work)).await.unwrap();

@@ -117,7 +117,7 @@ pub(super) trait Upkeep: Send {
     /// Does what is due. Returns how long until the next chore.
     fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration;
 
-    /// Watches the queue, also while the file cannot be written. Returns how long until it does so again.
+    /// The part of [`Self::run_once`] that writes nothing, for a time in which the file cannot be written.
     fn watch(&mut self, engine: &Arc<Engine>, now: Now) -> Duration;
 
     /// Whether every chore that the clock makes due, and that can be written, is done. Chores that only check now and then

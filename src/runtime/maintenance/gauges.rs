@@ -36,6 +36,9 @@ struct Reads {
 
 impl Gauges {
     pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        if engine.is_stepped() {
+            return Duration::MAX;
+        }
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }

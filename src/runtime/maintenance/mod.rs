@@ -78,6 +78,7 @@ impl Upkeep for Chores {
 
     fn is_quiet(&self, engine: &Engine) -> bool {
         let is_due = || engine.expiries.is_due(engine.now()) || engine.schedule_times.is_due(engine.now());
+            self.watch(engine, now),
         engine.unwritable().is_some() || engine.is_stopping() || self.clock_watch.is_done(engine) && !is_due()
     }
 
