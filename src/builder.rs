@@ -1,5 +1,6 @@
 //! The builder that opens a file: where the file is, and the settings for the whole process.
 
+mod alarms;
 mod hooks;
 mod limits;
 
@@ -7,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarms::Alarm;
 use crate::error::{BoxError, Error};
 use crate::events::{DeadLetterHook, Event, EventBus};
 use crate::handler::Middleware;
@@ -99,6 +101,7 @@ pub struct Builder {
     enqueue_hooks: EnqueueHooks,
     middleware: Middleware,
     limits: Vec<(Arc<str>, u32)>,
+    alarms: Vec<Alarm>,
 }
 
 impl Default for Builder {
@@ -130,6 +133,7 @@ impl Default for Builder {
             enqueue_hooks: EnqueueHooks::default(),
             middleware: Middleware::default(),
             limits: Vec::new(),
+            alarms: Vec::new(),
         }
     }
 }
@@ -723,6 +727,7 @@ impl Builder {
             let reason = format!("{} is above {RESULT_BYTES_MAX}, the most a job can answer", self.result_bytes_max);
             return Err(Error::config("result_bytes_max", reason));
         }
+        self.check_alarms()?;
         self.check_limits()
     }
 
@@ -774,6 +779,7 @@ impl Builder {
             retention: self.retention,
             on_dead: self.on_dead,
             seed: self.seed,
+            alarms: self.alarms,
         };
         Ok((setup, own))
     }

@@ -38,6 +38,7 @@
 #![cfg_attr(not(feature = "wasm"), forbid(unsafe_code))]
 #![cfg_attr(feature = "wasm", deny(unsafe_code))]
 
+mod alarms;
 mod builder;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
@@ -71,6 +72,7 @@ mod worker;
 mod writer;
 
 // The public interface is:
+pub use alarms::{Alarm, AlarmChange};
 pub use builder::Builder;
 pub use dead_letters::{DeadLetters, Pace};
 #[cfg(feature = "wasm")]

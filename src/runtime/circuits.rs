@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
-use crate::job::{BucketKey, Circuit};
+use crate::job::{BucketKey, Circuit, QueueId};
 use crate::storage::Batch;
 use crate::writer::control;
 
@@ -12,6 +12,11 @@ impl Engine {
     pub fn circuit(&self, key: &BucketKey) -> Circuit {
         let now = self.now();
         self.scheduler().circuit(key, now)
+    }
+
+    /// Whether the circuit of a queue is open or half open, and how many of its groups' circuits are.
+    pub fn circuits_held(&self, queue: QueueId) -> (bool, usize) {
+        self.scheduler().circuits_held(queue)
     }
 
     /// Removes the rows of circuits that hold nothing any more.

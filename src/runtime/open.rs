@@ -12,6 +12,7 @@ use super::shutdown::stop_now;
 use super::waits::Waits;
 use super::withdrawals::Withdrawals;
 use super::writer_loop::WriterLoop;
+use crate::alarms::Alarm;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
@@ -54,6 +55,7 @@ pub(crate) struct Setup {
     pub on_dead: Option<DeadHook>,
     /// The seed, if one was given: then every run makes the same random choices.
     pub seed: Option<u64>,
+    pub alarms: Vec<Alarm>,
 }
 
 /// Recovers what a crash left, then starts the threads. The threads are not joined: they end by themselves after a stop, and a
@@ -87,7 +89,7 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
-    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, enqueue_hooks, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, enqueue_hooks, alarms, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let new_codec = coder.name_to_store(store.reader()?.payload_codec()?)?.map(str::to_owned);
@@ -153,7 +155,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         reader.clone(),
     );
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, reader);
-    let upkeep = Box::<Chores>::default();
+    let upkeep = Box::new(Chores::with(alarms));
     let parts = Parts {
         store,
         time,

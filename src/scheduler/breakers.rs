@@ -102,6 +102,11 @@ impl Scheduler {
         circuits.map_or(Circuit::Closed { failures: 0, ends: 0 }, |circuits| circuits.shown(key.group.as_ref(), now))
     }
 
+    /// Whether the circuit of a queue is open or half open, and how many of its groups' circuits are.
+    pub fn circuits_held(&self, queue: QueueId) -> (bool, usize) {
+        self.circuits(queue).map_or((false, 0), Circuits::held)
+    }
+
     /// The circuits of groups that were half open for so long that their rows can be removed, at most `rows_max`.
     pub fn unused_circuits(&self, rows_max: usize, now: Now) -> Vec<BucketKey> {
         let mut keys = Vec::new();

@@ -10,6 +10,7 @@ mod support;
 mod after_a_crash;
 mod ageing;
 mod ages;
+mod alarms;
 mod at_most_once;
 mod backup;
 mod batch_handlers;

@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 18] = [
     &["time"],
     &["error"],
     &["job"],
-    &["events", "metrics"],
+    &["alarms", "events", "metrics"],
     &["storage", "scheduler"],
     &["transaction"],
     &["handler"],

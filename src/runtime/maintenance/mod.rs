@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. The dispatcher calls this each time it runs.
 
+mod alarm_watch;
 mod bucket_sweeper;
 mod circuit_sweeper;
 mod clock_watch;
@@ -21,9 +22,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::engine::{Engine, Upkeep};
+use crate::alarms::Alarm;
 use crate::executor::Binding;
 use crate::time::Now;
 
+use alarm_watch::AlarmWatch;
 use bucket_sweeper::BucketSweeper;
 use circuit_sweeper::CircuitSweeper;
 use clock_watch::ClockWatch;
@@ -51,6 +54,13 @@ pub(super) struct Chores {
     unserved_watch: UnservedWatch,
     plugin_watch: PluginWatch,
     gauges: Gauges,
+    alarm_watch: AlarmWatch,
+}
+
+impl Chores {
+    pub fn with(alarms: Vec<Alarm>) -> Self {
+        Self { alarm_watch: AlarmWatch::of(alarms), ..Self::default() }
+    }
 }
 
 impl Upkeep for Chores {
@@ -68,17 +78,17 @@ impl Upkeep for Chores {
             engine.expire_due(now),
             engine.fire_due(now),
             self.plugin_watch.run_once(now),
+            self.watch(engine, now),
         ];
         waits.into_iter().fold(Duration::MAX, Duration::min)
     }
 
     fn watch(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        self.gauges.run_once(engine, now)
+        self.gauges.run_once(engine, now).min(self.alarm_watch.run_once(engine, now))
     }
 
     fn is_quiet(&self, engine: &Engine) -> bool {
         let is_due = || engine.expiries.is_due(engine.now()) || engine.schedule_times.is_due(engine.now());
-            self.watch(engine, now),
         engine.unwritable().is_some() || engine.is_stopping() || self.clock_watch.is_done(engine) && !is_due()
     }
 

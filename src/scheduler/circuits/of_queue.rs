@@ -90,6 +90,12 @@ impl Circuits {
         }
     }
 
+    /// Whether the queue's own circuit is open or half open, and how many of its groups' circuits are.
+    pub fn held(&self) -> (bool, usize) {
+        let groups = self.groups.values().filter(|of_group| of_group.circuit.is_held()).count();
+        (self.own.as_ref().is_some_and(Circuit::is_held), groups)
+    }
+
     /// Why no job of the queue, or of the group, starts, if none does.
     pub fn wait(&self, group: Option<&Arc<str>>, now: Now) -> Option<CircuitWait> {
         self.get(group)?.wait(now)
