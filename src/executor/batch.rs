@@ -13,6 +13,7 @@ use super::endings::{ended, panicked, undecodable};
 use super::panics;
 use super::polls::Polls;
 use super::running_attempts::RunningAttempts;
+use super::spans;
 use super::task::{AttemptTask, Lost, Report, noting};
 use crate::error::panics::drop_quietly;
 use crate::handler::{BatchCall, BoxedBatch, CalledAt, Inside, Run, Verdicts};
@@ -57,7 +58,7 @@ impl<R: Report> BatchInHand<R> {
 pub(super) async fn run(mut hand: BatchInHand<impl Report>) {
     hand.is_polled = true;
     let Some(Begun { call, members, inside }) = begin(&mut hand) else { return };
-    let span = span(&members[0], members.len());
+    let span = spans::of_batch(&members[0], members.len());
     for task in &mut hand.tasks {
         span.follows_from(&task.span);
         task.span = tracing::Span::none();
@@ -120,11 +121,6 @@ fn begin<R: Report>(hand: &mut BatchInHand<R>) -> Option<Begun> {
     members[1..].iter().for_each(|attempt| attempt.note_awaited());
     let inside = Inside { slots: members.len(), ..inside };
     Some(Begun { call, members, inside })
-}
-
-/// The span of the call. It follows from the spans of its jobs, which end with the wait for the call.
-fn span(first: &Attempt, jobs: usize) -> tracing::Span {
-    tracing::info_span!(parent: None, "batch", queue = &*first.facts.queue, kind = &*first.facts.kind, jobs)
 }
 
 /// Runs the call. Returns how each of its attempts has ended.

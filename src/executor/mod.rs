@@ -14,6 +14,7 @@ mod panics;
 mod polls;
 mod running_attempts;
 mod slow_poll;
+mod spans;
 mod task;
 #[cfg(feature = "wasm")]
 mod wasm;

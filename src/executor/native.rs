@@ -16,6 +16,7 @@ use super::forming::FormingBatches;
 use super::panics;
 use super::polls::Polls;
 use super::running_attempts::RunningAttempts;
+use super::spans;
 use super::task::{AttemptTask, Lost, Report, noting};
 use crate::error::panics::drop_quietly;
 use crate::handler::{Boxed, CalledAt, Calling, Context, Inside, Run};
@@ -66,7 +67,7 @@ impl Executor {
     pub fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         let handed_out = attempt.handed_out.mono.as_nanos() as u64;
         tracing::trace!(id = attempt.facts.id().get(), handed_out, "an attempt is entered");
-        let span = span(&attempt);
+        let span = spans::of_attempt(&attempt);
         let next_deadline = self.running.enter(attempt.clone());
         AttemptTask { attempt, span, next_deadline, yield_first: false }
     }
@@ -81,6 +82,7 @@ impl Executor {
                 call_begins(&attempt, None, &report);
                 let inside = attempts.inside(&attempt);
                 let ending = span.in_scope(|| run_blocking(&attempt, inside));
+                spans::note_end(&span, &ending);
                 attempts.leave(&attempt);
                 let next = report.ended(attempt, ending);
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
@@ -120,26 +122,6 @@ impl<R: Report> Drop for InHand<R> {
     }
 }
 
-/// The attempt's span. It has no parent: the span in which the job was enqueued would have to stay open for as long as the job
-/// waits. Two fields name that span instead.
-fn span(attempt: &Attempt) -> tracing::Span {
-    let facts = &attempt.facts;
-    let traceparent = || facts.labels().and_then(|labels| labels.traceparent());
-    let has_run = || attempt.job().record.has_started();
-    tracing::info_span!(
-        parent: None,
-        "job",
-        id = facts.id().get(),
-        queue = &*facts.queue,
-        kind = &*facts.kind,
-        attempt = facts.attempt,
-        caller = attempt.caller.map(|caller| caller.name),
-        caller_span = attempt.caller.map(|caller| caller.span),
-        traceparent = traceparent().filter(|_| !has_run()),
-        link = traceparent().filter(|_| has_run()),
-    )
-}
-
 async fn run_in_turn(mut hand: InHand<impl Report>) {
     hand.is_polled = true;
     let mut in_turn = 0;
@@ -156,9 +138,11 @@ async fn run_in_turn(mut hand: InHand<impl Report>) {
         let Now { mono, wall, .. } = attempt.handed_out;
         call_begins(attempt, (!waited).then_some(CalledAt { mono, wall }), &hand.report);
         let ending = {
-            let run = pin!(run_async(attempt, hand.attempts.inside(attempt)).instrument(span));
+            let run = pin!(run_async(attempt, hand.attempts.inside(attempt)).instrument(span.clone()));
             noting(&mut hand.is_polled, run).await
         };
+        spans::note_end(&span, &ending);
+        drop(span);
         let Some(AttemptTask { attempt, .. }) = hand.task.take() else { return };
         hand.attempts.leave(&attempt);
         hand.task = hand.report.ended(attempt, ending);

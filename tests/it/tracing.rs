@@ -112,7 +112,12 @@ impl Subscriber for Recorder {
         Id::from_u64(id)
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, id: &Id, values: &Record<'_>) {
+        if let Some(fields) = self.spans.lock().unwrap().get_mut(&id.into_u64()) {
+            values.record(&mut Read(fields));
+        }
+    }
+
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
@@ -178,11 +183,19 @@ fn fields_of_runs(pond: &Millpond, queue: &str, recorder: &'static Recorder) -> 
 }
 
 fn fields(id: impl Into<JobId>, queue: &str, kind: &str, attempt: u32, request: Option<&Id>) -> Option<Fields> {
+    let id = id.into().to_string();
     let fields = [
         ("attempt", attempt.to_string()),
-        ("id", id.into().to_string()),
+        ("id", id.clone()),
         ("kind", kind.into()),
         ("queue", queue.into()),
+        ("otel.name", format!("process {queue}")),
+        ("otel.kind", "consumer".into()),
+        ("messaging.system", "millpond".into()),
+        ("messaging.operation.name", "process".into()),
+        ("messaging.operation.type", "process".into()),
+        ("messaging.destination.name", queue.into()),
+        ("messaging.message.id", id),
     ];
     let mut fields: Fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
     if let Some(request) = request {
@@ -321,4 +334,36 @@ async fn the_id_of_a_job_is_recorded_in_the_span_that_enqueues_it() {
     for id in ids {
         assert_eq!(recorder.events_in(span, id.id), ["enqueued"]);
     }
+}
+
+#[tokio::test]
+async fn the_span_of_a_failed_attempt_has_the_class_of_its_failure() {
+    let recorder = recorder();
+    let (_, pond) = memory();
+    let worker = pond.worker("failing").retry(Retry::none());
+    let fail = |_: Job<Work>| async { Err::<(), _>("down".into()) };
+    worker
+        .handle(fail)
+        .handle_blocking(|_: Job<Packed>| -> millpond::Handled { panic!("on purpose") })
+        .start()
+        .unwrap();
+    let failed = pond.enqueue("failing", work(1)).await.unwrap();
+    let panicked = pond.enqueue("failing", Packed { text: "x".into() }).await.unwrap();
+    let undecodable = pond.enqueue("failing", millpond::NewJob::json("work", &"no number")).await.unwrap();
+    pond.worker("fine").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    let fine = pond.enqueue("fine", work(1)).await.unwrap();
+    drained(&pond).await;
+    let spans = recorder.spans.lock().unwrap().clone();
+    let of = |id: JobId, queue: &str| {
+        let is_its = |fields: &&Fields| {
+            fields.get("id") == Some(&id.to_string()) && fields.get("queue").is_some_and(|is| is == queue)
+        };
+        let fields = spans.values().find(is_its).unwrap().clone();
+        ["otel.status_code", "error.type"].map(|field| fields.get(field).cloned())
+    };
+    let error = |class: &str| [Some("ERROR".to_owned()), Some(class.to_owned())];
+    assert_eq!(of(failed.id, "failing"), error("error"));
+    assert_eq!(of(panicked.id, "failing"), error("panic"));
+    assert_eq!(of(undecodable.id, "failing"), error("undecodable"));
+    assert_eq!(of(fine.id, "fine"), [None, None]);
 }
