@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::job::{Coder, Definition, DefinitionPatch, JobTemplate};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
-use crate::storage::rows::fault::Fault;
 
 impl Batch<'_> {
     /// Changes a part of the schedule of this name.
@@ -25,7 +24,7 @@ impl Batch<'_> {
                     format!("the schedule's job is of kind {:?} by now, the payload of kind {kind:?}", job.kind);
                 return Err(Error::config("payload", reason));
             }
-            let mut record = record(&job).map_err(Fault::from)?;
+            let mut record = record(&job)?;
             record.payload = payload.clone();
             job = JobTemplate { record: encode_record(&record), ..job };
         }
