@@ -88,7 +88,7 @@ fn workers(pond: &Millpond) -> Result<()> {
 
 async fn welcome(job: Job<Welcome>) -> Handled {
     tokio::time::sleep(Duration::from_millis(30)).await;
-    if job.id().get() % 97 == 0 {
+    if job.id().get().is_multiple_of(97) {
         return Err(format!("550 5.1.1 <{}>: user unknown (id {:08x})", job.email, job.id().get()).into());
     }
     Ok(())
@@ -96,7 +96,7 @@ async fn welcome(job: Job<Welcome>) -> Handled {
 
 async fn step(job: Job<Step>) -> Handled {
     tokio::time::sleep(Duration::from_millis(120)).await;
-    if job.order % 13 == 0 && job.step == "charge" {
+    if job.order.is_multiple_of(13) && job.step == "charge" {
         return Err(format!("the bank refused order {}: insufficient funds", job.order).into());
     }
     Ok(())
@@ -140,7 +140,7 @@ pub async fn load(pond: Millpond) -> Result<()> {
         let welcome = Welcome { email: format!("{name}{n}@mill.example"), language: "en".into() };
         pond.enqueue("mail", NewJob::new(welcome).tags([format!("tenant:{}", n % 5)]).header("trace", n.to_string()))
             .await?;
-        if n % 6 == 0 {
+        if n.is_multiple_of(6) {
             let order = n / 6;
             let steps = ["charge", "pack", "ship"].map(|step| {
                 let job = Step { order, step: step.into(), amount_cents: 1_000 + n };
@@ -148,16 +148,16 @@ pub async fn load(pond: Millpond) -> Result<()> {
             });
             pond.enqueue_many("orders", steps).await?;
         }
-        if n % 200 == 0 {
+        if n.is_multiple_of(200) {
             let file = format!("/import/{name}-{n}.csv");
             pond.enqueue("imports", NewJob::new(Import { file, rows: 4_000 }).unique_key(name)).await?;
         }
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             let host = if n / 600 % 2 == 0 { "partner" } else { "broken" };
             let hook = Deliver { url: format!("https://{host}.example/hooks/{n}"), event: "order.paid".into() };
             pond.enqueue("webhooks", hook).await?;
         }
-        if n % 50 == 0 {
+        if n.is_multiple_of(50) {
             let later = NewJob::new(Welcome { email: format!("{name}@later.example"), language: "de".into() });
             pond.enqueue("mail", later.delay(Duration::from_secs(300))).await?;
         }

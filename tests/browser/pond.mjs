@@ -14,7 +14,8 @@ export function chromiumPath() {
 
 // Starts the example and waits until it says where it listens.
 export function startExample(jobs) {
-  const words = ["run", "--quiet", "--features", "dashboard", "--example", "dashboard", "--", "--port", "0", "--jobs", `${jobs}`];
+  const features = process.env.MILLPOND_FEATURES ?? "dashboard";
+  const words = ["run", "--quiet", "--features", features, "--example", "dashboard", "--", "--port", "0", "--jobs", `${jobs}`];
   const child = spawn("cargo", words, { cwd: PROJECT, stdio: ["ignore", "pipe", "inherit"] });
   const url = new Promise((resolve, reject) => {
     let said = "";

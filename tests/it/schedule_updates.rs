@@ -47,7 +47,8 @@ async fn each_field_is_changed_alone() {
         let fields = is.as_object().unwrap().keys().filter(|field| is[field.as_str()] != was[field.as_str()]);
         let mut fields: Vec<_> = fields.map(String::as_str).collect();
         let mut changes = changes;
-        (fields.sort_unstable(), changes.sort_unstable());
+        fields.sort_unstable();
+        changes.sort_unstable();
         assert_eq!(fields, changes, "{what}");
         was = is;
     }
