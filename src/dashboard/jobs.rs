@@ -174,6 +174,23 @@ fn unique(unique: Unique) -> String {
     name.unwrap_or_else(|| format!("{unique:?}"))
 }
 
+/// How many jobs of a queue are in a state, where that is kept and nothing has to be read. A job that runs is in no row of
+/// its own, so running jobs are counted.
+pub(super) fn kept_count(pond: &Millpond, query: &JobQuery) -> Option<u64> {
+    let (queue, state) = (query.queue.as_deref()?, query.state.as_deref()?);
+    let found = pond.queues().into_iter().find(|found| found.name() == queue).filter(|_| query.is_plain())?;
+    let counts = found.counts();
+    match state {
+        "pending" => Some(counts.pending),
+        "scheduled" => Some(counts.scheduled),
+        "retrying" => Some(counts.retrying),
+        "completed" => Some(counts.completed),
+        "dead" => Some(counts.dead),
+        "cancelled" => Some(counts.cancelled),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

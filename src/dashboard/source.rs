@@ -112,6 +112,9 @@ impl Source for PondSource {
     }
 
     fn count(&self, query: JobQuery) -> Answer<'_, u64> {
+        if let Some(kept) = jobs::kept_count(&self.pond, &query) {
+            return Box::pin(async move { Ok(kept) });
+        }
         let filter = jobs::filter(&query, &self.redact);
         let pond = self.pond.clone();
         Box::pin(async move { Ok(pond.select(&filter?).count().await?) })
