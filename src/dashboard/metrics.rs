@@ -1,18 +1,25 @@
 //! The metrics in the OpenMetrics text format.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
+use super::api::Problem;
 use crate::{Counts, Millpond};
 
 /// The metrics of the queue. The names of queues have no characters that need an escape in a label.
-pub(super) fn open_metrics(pond: &Millpond) -> String {
-    let queues: Vec<_> = pond.queues().into_iter().map(|queue| (queue.name().to_owned(), queue.counts())).collect();
+pub(super) fn open_metrics(pond: &Millpond) -> Result<String, Problem> {
+    let found = pond.queues();
+    let queues: Vec<_> = found.iter().map(|queue| (queue.name().to_owned(), queue.counts())).collect();
     let mut text = String::new();
     family(&mut text, "millpond_jobs", "gauge", "Jobs, by queue and state.");
     for (queue, counts) in &queues {
         for (state, jobs) in states(counts) {
             line(&mut text, "millpond_jobs", &format!("queue=\"{queue}\",state=\"{state}\""), jobs);
         }
+    }
+    family(&mut text, "millpond_oldest_ready_seconds", "gauge", "How long the oldest job has waited that could run.");
+    for queue in &found {
+        let age = queue.oldest_ready_age()?.unwrap_or_default().as_secs_f64();
+        line(&mut text, "millpond_oldest_ready_seconds", &format!("queue=\"{}\"", queue.name()), age);
     }
     type Total = fn(&Counts) -> u64;
     let totals: [(&str, &str, Total); 5] = [
@@ -42,10 +49,17 @@ pub(super) fn open_metrics(pond: &Millpond) -> String {
         family(&mut text, name, "counter", help);
         line(&mut text, &format!("{name}_total"), "", total);
     }
+    let storage = pond.storage()?;
+    family(&mut text, "millpond_commit_seconds", "counter", "How long all commits since the file was opened took.");
+    line(&mut text, "millpond_commit_seconds_total", "", storage.commit_time_total.as_secs_f64());
+    if let Some(bytes) = storage.file_bytes {
+        family(&mut text, "millpond_file_bytes", "gauge", "The size of the file.");
+        line(&mut text, "millpond_file_bytes", "", bytes);
+    }
     family(&mut text, "millpond_degraded", "gauge", "1 while the queue cannot do all of its work.");
     line(&mut text, "millpond_degraded", "", u64::from(pond.degraded().is_some()));
     text.push_str("# EOF\n");
-    text
+    Ok(text)
 }
 
 fn states(counts: &Counts) -> [(&'static str, u64); 8] {
@@ -66,7 +80,7 @@ fn family(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = write!(text, "# TYPE {name} {kind}\n# HELP {name} {help}\n");
 }
 
-fn line(text: &mut String, name: &str, labels: &str, value: u64) {
+fn line(text: &mut String, name: &str, labels: &str, value: impl Display) {
     let _ = match labels {
         "" => writeln!(text, "{name} {value}"),
         labels => writeln!(text, "{name}{{{labels}}} {value}"),

@@ -176,7 +176,7 @@ impl Source for PondSource {
     }
 
     fn metrics(&self) -> Answer<'_, String> {
-        self.read(|pond, _| Ok(metrics::open_metrics(pond)))
+        self.read(|pond, _| metrics::open_metrics(pond))
     }
 
     fn act(&self, action: Action) -> Answer<'_, Done> {

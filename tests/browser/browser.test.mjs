@@ -1,7 +1,7 @@
 // Every page and every action of the dashboard, in a real browser, against a queue under load.
 //
 //   npm ci && npm test                         needs Chromium; without one it says so and passes
-//   SCREENSHOTS=../../docs/dashboard npm test  also writes the pictures of the guide
+//   SCREENSHOTS=../../docs/guide/src/dashboard npm test  also writes the pictures of the guide
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

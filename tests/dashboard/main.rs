@@ -8,6 +8,7 @@ mod bulk;
 mod dead;
 mod described;
 mod events;
+mod monitoring;
 mod pond;
 mod problems;
 mod reads;
