@@ -1,9 +1,11 @@
 //! Exit codes, and errors that say what to do.
 
+use std::process::Stdio;
+
 use millpond::redb;
 
 use crate::pond::{empty, stocked};
-use crate::tool::{millpond, say};
+use crate::tool::{Said, millpond, say};
 
 #[track_caller]
 fn fails(words: &[&str], code: i32, says: &str) {
@@ -45,6 +47,19 @@ fn a_file_of_something_else_is_refused() {
     std::fs::write(&path, "no database at all, but long enough to be looked at".repeat(100)).unwrap();
     let said = say(&mut millpond(&["stats", "--file", path.to_str().unwrap()]));
     assert!(matches!(said.code, Some(1 | 4)) && !said.err.contains("panicked"), "{said:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let pond = stocked();
+    for words in [&["jobs"][..], &["export"], &["top", "--json", "--every", "1ms"]] {
+        let mut command = pond.command(words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let said: Said = child.wait_with_output().unwrap().into();
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{words:?}: {said:?}");
+    }
+    assert_eq!(pond.json(&["verify"])["problems"], serde_json::json!([]));
 }
 
 #[test]

@@ -20,3 +20,19 @@ fn a_man_page_is_made_for_each_command() {
         assert!(text.contains(".SH SYNOPSIS"), "{page}");
     }
 }
+
+#[test]
+fn the_guide_names_each_command_and_each_exit_code() {
+    let guide = std::fs::read_to_string(crate::tool::project("docs/guide/src/command-line.md")).unwrap();
+    let help = say(&mut millpond(&["--help"])).out;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<_> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 20, "{help}");
+    for name in names {
+        assert!(guide.contains(&format!("`{name}")) || guide.contains(&format!("millpond {name}")), "{name}");
+    }
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1);
+    for code in codes.filter_map(|line| line.split_whitespace().next()) {
+        assert!(guide.contains(&format!("\n| {code} | ")), "{code}");
+    }
+}

@@ -103,7 +103,7 @@ fn an_import_that_fails_says_where_it_continues() {
     let said: Said = say(&mut to.command(&["import", export.to_str().unwrap()]));
     assert!(said.code == Some(2) && said.out.starts_with("500 jobs were stored"), "{said:?}");
     assert!(said.err.contains("line 601 is no job") && said.err.contains("`--skip 500`"), "{said:?}");
-    std::fs::write(&export, format!("{}", format!("{job}\n").repeat(602))).unwrap();
+    std::fs::write(&export, format!("{job}\n").repeat(602)).unwrap();
     assert_eq!(import(&to, &export, &["--skip", "500"])["stored"], 102);
     assert_eq!(to.json(&["jobs", "--count"])["count"], 602);
 }

@@ -1,14 +1,17 @@
 //! Exit codes, and errors that have one.
 
+use std::io;
 use std::process::ExitCode;
 
 use millpond::BoxError;
 use millpond::dashboard::api::{Code, Problem};
 
-/// What ends the program with another code than 1.
+/// How the program ends if a command has not done all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
+    /// The reader of the output has left, as `head` does. This is no error.
+    ReaderLeft = 0,
     /// Something else has failed.
     Failed = 1,
     /// The arguments cannot be understood. clap uses the same code.
@@ -68,6 +71,9 @@ impl std::error::Error for Failed {}
 pub fn of(error: &BoxError) -> Exit {
     if let Some(failed) = error.downcast_ref::<Failed>() {
         return failed.exit;
+    }
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return Exit::ReaderLeft;
     }
     match error.downcast_ref::<Problem>().map(|problem| problem.code) {
         Some(Code::NotFound) => Exit::NotFound,

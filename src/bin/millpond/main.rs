@@ -30,8 +30,11 @@ fn main() -> ExitCode {
         None => unreachable!("a subcommand is required"),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {}", shown(&sentence(&*error)));
-        exit::of(&error).into()
+        let exit = exit::of(&error);
+        if exit != exit::Exit::ReaderLeft {
+            eprintln!("error: {}", shown(&sentence(&*error)));
+        }
+        exit.into()
     })
 }
 

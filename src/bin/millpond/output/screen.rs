@@ -8,12 +8,9 @@ use serde::Serialize;
 use crate::Result;
 use crate::shown::shown_json;
 
-/// Prints a line. A reader that has left, as `head` does, ends the program without an error.
+/// Prints a line.
 pub fn line(text: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        printed => Ok(printed?),
-    }
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
 }
 
 /// Prints JSON with line breaks.
