@@ -9,6 +9,7 @@ macro_rules! page {
         #[doc = "[cancelling]: cancelling"]
         #[doc = "[codecs]: codecs"]
         #[doc = "[coming-from]: coming_from"]
+        #[doc = "[command-line]: command_line"]
         #[doc = "[dashboard]: dashboard"]
         #[doc = "[deployment]: deployment"]
         #[doc = "[finding]: finding"]
@@ -54,6 +55,7 @@ page!(codecs, "codecs.md");
 page!(testing, "testing.md");
 page!(deployment, "deployment.md");
 page!(dashboard, "dashboard.md");
+page!(command_line, "command-line.md");
 page!(plugins, "plugins.md");
 page!(coming_from, "coming-from.md");
 page!(limits, "limits.md");

@@ -6,6 +6,7 @@
 #![doc = "[codecs]: guide::codecs"]
 #![doc = "[coming-from]: guide::coming_from"]
 #![doc = "[contributing]: https://docs.rs/crate/millpond/latest/source/CONTRIBUTING.md"]
+#![doc = "[command-line]: guide::command_line"]
 #![doc = "[dashboard]: guide::dashboard"]
 #![doc = "[deployment]: guide::deployment"]
 #![doc = "[finding]: guide::finding"]

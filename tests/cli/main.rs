@@ -1,10 +1,20 @@
 //! The program `millpond`, as it is used in a terminal.
 
 mod build;
+mod changes;
 mod check;
+mod exits;
+mod files;
+mod generated;
 #[path = "../plugins/guest.rs"]
 mod guest;
+mod hostile;
+mod looks;
+mod moves;
 mod new;
+mod pond;
+mod process;
 mod run;
 mod shown;
 mod tool;
+mod unattended;

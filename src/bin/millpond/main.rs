@@ -3,13 +3,19 @@
 // The program runs plugins, so it needs the newer compiler that wasmtime needs.
 #![allow(clippy::incompatible_msrv)]
 
+mod ask;
+mod at;
+mod client;
+mod exit;
+mod output;
 mod plugin;
 mod shown;
 mod units;
+mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{ArgMatches, Command};
 use millpond::BoxError;
 use shown::shown;
 
@@ -17,20 +23,36 @@ use shown::shown;
 type Result<T> = std::result::Result<T, BoxError>;
 
 fn main() -> ExitCode {
-    let command = Command::new("millpond")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("A durable job queue inside your own process")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(plugin::command());
-    let done = match command.get_matches().subcommand() {
+    let matches = command().get_matches();
+    let done = match matches.subcommand() {
         Some(("plugin", matches)) => plugin::run(matches),
-        _ => unreachable!("a subcommand is required"),
+        Some((name, matches)) => run(name, matches),
+        None => unreachable!("a subcommand is required"),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {}", shown(&sentence(&*error)));
-        ExitCode::FAILURE
+        let exit = exit::of(&error);
+        if exit != exit::Exit::ReaderLeft {
+            eprintln!("error: {}", shown(&sentence(&*error)));
+        }
+        exit.into()
     })
+}
+
+/// The program with all its commands.
+fn command() -> Command {
+    Command::new("millpond")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A durable job queue inside your own process: look at one, and steer it")
+        .after_help(exit::HELP)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(verbs::commands())
+        .subcommand(plugin::command())
+}
+
+fn run(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verbs::run(name, matches))
 }
 
 /// The text of an error, followed by the texts of its sources.

@@ -1,0 +1,108 @@
+//! The API of another process, as a source.
+
+mod address;
+mod connect;
+mod events;
+mod request;
+
+use std::path::Path;
+
+use futures_util::stream::BoxStream;
+use millpond::dashboard::api::{
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin, Problem,
+    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+};
+use millpond::dashboard::{Answer, Source};
+use serde_json::Value;
+
+use address::{Address, encoded, query};
+
+/// A client of the JSON API. Each request has a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: Address,
+    token: Option<String>,
+}
+
+impl Client {
+    /// The dashboard at this URL.
+    pub fn at_url(url: &str, token: Option<String>) -> Result<Self, Problem> {
+        Ok(Self { address: Address::of_url(url)?, token })
+    }
+
+    /// The dashboard at this Unix socket.
+    pub fn at_socket(path: &Path, token: Option<String>) -> Self {
+        Self { address: Address::of_socket(path), token }
+    }
+}
+
+impl Source for Client {
+    fn revision(&self) -> Answer<'_, u64> {
+        self.get("/api/v1/revision".to_owned())
+    }
+
+    fn overview(&self) -> Answer<'_, Overview> {
+        self.get("/api/v1/overview".to_owned())
+    }
+
+    fn queue(&self, name: &str) -> Answer<'_, QueueDetail> {
+        self.get(format!("/api/v1/queues/{}", encoded(name)))
+    }
+
+    fn groups(&self, queue: &str, page: Paging) -> Answer<'_, GroupPage> {
+        self.get(format!("/api/v1/queues/{}/groups{}", encoded(queue), query(&[&value(&page)])))
+    }
+
+    fn jobs(&self, jobs: JobQuery, page: Paging) -> Answer<'_, JobPage> {
+        self.get(format!("/api/v1/jobs{}", query(&[&value(&jobs), &value(&page)])))
+    }
+
+    fn count(&self, jobs: JobQuery) -> Answer<'_, u64> {
+        self.get(format!("/api/v1/jobs/count{}", query(&[&value(&jobs)])))
+    }
+
+    fn job(&self, id: &str) -> Answer<'_, Job> {
+        self.get(format!("/api/v1/jobs/{}", encoded(id)))
+    }
+
+    fn dead(&self, queue: Option<&str>) -> Answer<'_, DeadSummary> {
+        self.get(format!("/api/v1/dead{}", query(&[&serde_json::json!({ "queue": queue })])))
+    }
+
+    fn schedules(&self, page: Paging) -> Answer<'_, SchedulePage> {
+        self.get(format!("/api/v1/schedules{}", query(&[&value(&page)])))
+    }
+
+    fn schedule(&self, name: &str) -> Answer<'_, Schedule> {
+        self.get(format!("/api/v1/schedules/{}", encoded(name)))
+    }
+
+    fn plugins(&self) -> Answer<'_, Vec<Plugin>> {
+        self.get("/api/v1/plugins".to_owned())
+    }
+
+    fn quarantine(&self, page: Paging) -> Answer<'_, QuarantinePage> {
+        self.get(format!("/api/v1/quarantine{}", query(&[&value(&page)])))
+    }
+
+    fn check(&self) -> Answer<'_, Check> {
+        self.post("/api/v1/check", Value::Null)
+    }
+
+    fn events(&self) -> BoxStream<'static, LiveEvent> {
+        events::listen(self.clone())
+    }
+
+    fn metrics(&self) -> Answer<'_, String> {
+        Box::pin(self.text("/metrics"))
+    }
+
+    fn act(&self, action: Action) -> Answer<'_, Done> {
+        self.post("/api/v1/actions", value(&action))
+    }
+}
+
+/// The types of the API can always be written as JSON.
+fn value(part: &impl serde::Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
+}

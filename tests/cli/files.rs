@@ -1,0 +1,67 @@
+//! The file as a whole: it is checked, copied and compacted.
+
+use crate::pond::{at_both, stocked};
+use crate::tool::{millpond, say};
+
+#[test]
+fn a_file_is_checked() {
+    at_both(|pond| {
+        assert_eq!(pond.json(&["verify"])["jobs"], 8);
+        assert_eq!(pond.does(&["verify"]).out, "8 jobs were checked, and nothing is wrong\n");
+    });
+}
+
+#[test]
+fn a_copy_of_the_file_is_made_that_can_be_opened() {
+    let pond = stocked();
+    let copy = pond.path("copy.redb");
+    let told = pond.json(&["backup", copy.to_str().unwrap()]);
+    assert_eq!((&told["jobs"], &told["problems"]), (&8.into(), &serde_json::json!([])));
+    let said = say(&mut millpond(&["jobs", "--count", "--file", copy.to_str().unwrap()]));
+    assert_eq!(said.out, "8\n", "{said:?}");
+    pond.fails(&["backup", copy.to_str().unwrap()], 1, "could not back up");
+}
+
+#[test]
+fn a_compacted_file_is_smaller_and_sound() {
+    let pond = stocked();
+    pond.with(|pond| async move {
+        let payload = "x".repeat(10_000);
+        let jobs = (0..500).map(|_| millpond::NewJob::json("large", &payload));
+        pond.enqueue_many("large", jobs).await.unwrap();
+        pond.queue("large").unwrap().obliterate().await.unwrap();
+    });
+    let told = pond.json(&["compact"]);
+    let (before, after) = (told["before_bytes"].as_u64().unwrap(), told["after_bytes"].as_u64().unwrap());
+    assert!(after < before, "{before} before, {after} after");
+    assert!(pond.does(&["compact"]).out.contains("before"));
+    assert_eq!(pond.json(&["verify"])["problems"], serde_json::json!([]));
+    assert_eq!(pond.json(&["jobs", "--count"])["count"], 8);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_that_has_the_file_copies_and_compacts_it_itself() {
+    use millpond::dashboard::{Listen, Options};
+
+    let mut pond = stocked();
+    let socket = pond.path("at.sock");
+    pond.serve(Options::new(), Listen::Unix(socket));
+    pond.fails(&["backup", "copy.redb"], 4, "Millpond::backup");
+    pond.fails(&["compact"], 4, "when it is idle");
+}
+
+#[test]
+fn the_disk_is_measured_and_nothing_is_left_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let said = say(&mut millpond(&["bench", path, "--seconds", "1", "--json"]));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    for name in ["fsyncs_per_second", "enqueue_alone_per_second", "enqueue_by_64_per_second", "drain_per_second"] {
+        assert!(told[name].as_f64().unwrap() > 0.0, "{name}: {told}");
+    }
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+    let said = say(&mut millpond(&["bench", "/no/such/directory"]));
+    assert!(said.code == Some(1) && said.err.contains("/no/such/directory"), "{said:?}");
+}

@@ -1,0 +1,170 @@
+//! A queue in a file, which the program opens, or which a process has open that serves the dashboard.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use millpond::dashboard::{Listen, Options, Server, serve};
+use millpond::{Every, Job, Kind, Millpond, NewJob, Outcome, Retry, Schedule};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::tool::{Said, millpond, say};
+
+/// How long an end is waited for before a test fails.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+#[derive(Serialize, Deserialize)]
+pub struct Work {
+    pub n: u64,
+}
+
+impl Kind for Work {
+    const KIND: &'static str = "work";
+}
+
+pub struct Pond {
+    folder: TempDir,
+    runtime: Runtime,
+    served: Option<(Millpond, Server)>,
+}
+
+/// A file whose queue `mail` has jobs that wait (1 to 4), and whose queue `crm` has a completed job (5) and three dead
+/// letters (6 to 8). No process has it open.
+pub fn stocked() -> Pond {
+    let pond = empty();
+    pond.with(|pond| async move {
+        let rich = NewJob::json("send", &json!({ "to": "a@example.org", "n": 1 }));
+        let rich = rich.unique_key("k").tag("tenant:7").header("trace", "abc").max_attempts(3);
+        pond.enqueue("mail", rich).await.unwrap();
+        let later = NewJob::json("send", &json!({ "n": 2 })).delay(Duration::from_secs(3_600));
+        pond.enqueue("mail", later).await.unwrap();
+        let member = |n: u64| NewJob::json("send", &json!({ "n": n })).group("customer 9");
+        pond.enqueue_many("mail", [member(3), member(4)]).await.unwrap();
+        work_off(&pond).await;
+        let daily = Every::new(Duration::from_secs(24 * 3_600));
+        let daily = Schedule::new(daily, "mail", NewJob::json("report", &json!({ "of": "today" })));
+        pond.schedule("daily", daily).await.unwrap();
+    });
+    pond
+}
+
+async fn work_off(pond: &Millpond) {
+    let worker = pond.worker("crm").retry(Retry::none()).handle(|job: Job<Work>| async move {
+        match job.n {
+            0 => Outcome::done_json(&json!({ "rows": 12 })),
+            1 | 2 => Err(format!("order {} was refused", job.n).into()),
+            _ => Ok(Outcome::dead_letter("no such customer")),
+        }
+    });
+    let worker = worker.start().unwrap();
+    for n in 0..4 {
+        let id = pond.enqueue("crm", Work { n }).await.unwrap();
+        tokio::time::timeout(WAIT_MAX, pond.finished(id)).await.unwrap().unwrap();
+    }
+    worker.stop().await.unwrap();
+}
+
+/// A file without jobs.
+pub fn empty() -> Pond {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let pond = Pond { folder: TempDir::new().unwrap(), runtime, served: None };
+    pond.with(|_| async {});
+    pond
+}
+
+impl Pond {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn file(&self) -> String {
+        self.path("jobs.redb").to_str().unwrap().to_owned()
+    }
+
+    /// Opens the file for a moment.
+    pub fn with<T, F: Future<Output = T>>(&self, work: impl FnOnce(Millpond) -> F) -> T {
+        self.runtime.block_on(async {
+            let pond = Millpond::open(self.path("jobs.redb")).unwrap();
+            let done = work(pond.clone()).await;
+            pond.shutdown(WAIT_MAX).await.unwrap();
+            done
+        })
+    }
+
+    /// From now on this process has the file open, and serves the dashboard there.
+    pub fn serve(&mut self, options: Options, listen: Listen) -> &Server {
+        let path = self.path("jobs.redb");
+        let served = self.runtime.block_on(async {
+            let pond = Millpond::open(path).unwrap();
+            let server = serve(&pond, options, listen).await.unwrap();
+            (pond, server)
+        });
+        &self.served.insert(served).1
+    }
+
+    /// From now on this process has the file open.
+    pub fn open(&mut self) -> Millpond {
+        let path = self.path("jobs.redb");
+        self.runtime.block_on(async { Millpond::open(path).unwrap() })
+    }
+
+    /// The program with these words, at the file or at the socket.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = millpond(words);
+        match &self.served {
+            None => command.args(["--file", &self.file()]),
+            Some(_) => command.arg("--socket").arg(self.path("at.sock")),
+        };
+        command
+    }
+
+    /// The program succeeds.
+    #[track_caller]
+    pub fn does(&self, words: &[&str]) -> Said {
+        let said = say(&mut self.command(words));
+        assert_eq!(said.code, Some(0), "{words:?}: {said:?}");
+        said
+    }
+
+    /// The program succeeds, and prints this JSON.
+    #[track_caller]
+    pub fn json(&self, words: &[&str]) -> Value {
+        let said = self.does(&[words, &["--json"]].concat());
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{words:?}: {error}: {}", said.out))
+    }
+
+    /// The program fails with this exit code, and prints the reason as one error.
+    #[track_caller]
+    pub fn fails(&self, words: &[&str], code: i32, says: &str) {
+        let said = say(&mut self.command(words));
+        assert_eq!(said.code, Some(code), "{words:?}: {said:?}");
+        assert!(said.err.contains("error: ") && said.err.contains(says), "{words:?}: {said:?}");
+        assert!(!said.err.contains("panicked"), "{words:?}: {said:?}");
+    }
+}
+
+/// Runs the test with the file, and with a process that has it open.
+pub fn at_both(test: impl Fn(&Pond)) {
+    test(&stocked());
+    #[cfg(unix)]
+    {
+        let mut pond = stocked();
+        let socket = pond.path("at.sock");
+        pond.serve(Options::new(), Listen::Unix(socket));
+        test(&pond);
+    }
+}
+
+impl Drop for Pond {
+    fn drop(&mut self) {
+        if let Some((pond, server)) = self.served.take() {
+            self.runtime.block_on(async {
+                server.stop().await;
+                pond.shutdown(WAIT_MAX).await.unwrap();
+            });
+        }
+    }
+}
