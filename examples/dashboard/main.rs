@@ -34,6 +34,12 @@ async fn main() -> Result<()> {
     let server = dashboard::serve(&pond, Options::new().title("Shop"), address).await?;
     let address = server.address().context("it listens at an address")?;
     println!("the dashboard is at http://{address}, the file is {}", path.display());
+    #[cfg(unix)]
+    let _beside = {
+        // Here the program `millpond` finds it: `millpond top --file shop.redb`.
+        let socket = path.with_extension("redb.sock");
+        dashboard::serve(&pond, Options::new(), dashboard::Listen::Unix(socket)).await?
+    };
 
     let load = tokio::spawn(shop::load(pond.clone()));
     if asked.check {
