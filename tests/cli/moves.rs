@@ -72,19 +72,25 @@ fn an_import_makes_the_file_only_if_it_is_told_to() {
     assert!(said.code == Some(0) && said.out.starts_with("4 jobs were stored"), "{said:?}");
 }
 
+/// A number that no type of a program has, and fields that are not in the order of their names.
+const JSON: &str = r#"{"b":123456789012345678901234567890,"a":1.50}"#;
+
 #[test]
 fn bytes_are_imported_as_they_were_but_postcard_only_by_its_own_code() {
     let from = empty();
     from.with(|pond| async move {
         pond.enqueue("raw", NewJob::raw("bytes", &[0xff, 0, 0x1b][..])).await.unwrap();
         pond.enqueue("raw", NewJob::raw("text", "two\nlines")).await.unwrap();
+        let json: Box<serde_json::value::RawValue> = serde_json::from_str(JSON).unwrap();
+        pond.enqueue("raw", NewJob::json("json", &json)).await.unwrap();
     });
     let export = from.path("raw.jsonl");
     from.does(&["export", "--output", export.to_str().unwrap()]);
     let to = empty();
-    assert_eq!(import(&to, &export, &[])["stored"], 2);
+    assert_eq!(import(&to, &export, &[])["stored"], 3);
     to.with(|pond| async move {
         let payload = |kind: &str| pond.jobs(&JobFilter::new().kind(kind), None, 1).unwrap().jobs[0].payload.clone();
+        assert_eq!(payload("json").bytes, JSON);
         assert_eq!(payload("bytes"), Payload::raw(vec![0xff, 0, 0x1b]));
         assert_eq!(payload("text"), Payload { codec: Codec::Raw, bytes: "two\nlines".into() });
     });

@@ -30,9 +30,8 @@ async fn in_file(pond: &Millpond, records: Vec<Record>) -> Result<u64> {
 
 fn new_job(record: Record) -> Result<(String, NewJob)> {
     let new = match &record.payload {
-        Content::Json(json) => {
-            NewJob::json(record.kind.clone(), &serde_json::from_str::<serde_json::Value>(json.get())?)
-        }
+        // As it was written: numbers keep their digits, and objects the order of their fields.
+        Content::Json(json) => NewJob::json(record.kind.clone(), json),
         Content::Text(text) => NewJob::raw(record.kind.clone(), text.clone()),
         Content::Raw(text) => NewJob::raw(record.kind.clone(), STANDARD.decode(text)?),
         Content::Postcard(_) => return Err(refused(&record, "only the code that has its type can store it")),
