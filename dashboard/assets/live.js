@@ -19,11 +19,14 @@ function keepOpen(from, to) {
   if (before.length === after.length) before.forEach((one, at) => (after[at].open = one.open));
 }
 
+// A page that takes long is asked for less often: the server spends a tenth of its time on it at most.
 let asking = false;
+let restUntil = 0;
 
 async function refresh() {
-  if (asking || document.hidden) return;
+  if (asking || performance.now() < restUntil) return;
   asking = true;
+  const begun = performance.now();
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
@@ -38,6 +41,7 @@ async function refresh() {
     // The server is away. The connection below comes back with it.
   } finally {
     asking = false;
+    restUntil = performance.now() + 10 * (performance.now() - begun) - 1_000;
   }
 }
 
@@ -64,17 +68,23 @@ function show(event) {
 }
 
 let source = null;
+let isWanted = true;
+const RETRY_MS = 5_000;
 
 function start() {
-  if (tail) {
-    source = new EventSource(tail.dataset.events);
-    source.onmessage = (message) => show(JSON.parse(message.data));
-  } else {
-    source = new EventSource(document.body.dataset.liveFrom);
-    source.addEventListener("change", refresh);
-  }
+  if (source || !isWanted || document.hidden) return;
+  source = new EventSource(tail ? tail.dataset.events : document.body.dataset.liveFrom);
+  if (tail) source.onmessage = (message) => show(JSON.parse(message.data));
+  else source.addEventListener("change", refresh);
   source.onopen = () => toggle.classList.add("on");
-  source.onerror = () => toggle.classList.remove("on");
+  source.onerror = () => {
+    toggle.classList.remove("on");
+    // The browser gives up after an answer that is no stream, such as that of a proxy or of a server that asks for the token.
+    if (source?.readyState === EventSource.CLOSED) {
+      stop();
+      setTimeout(start, RETRY_MS);
+    }
+  };
 }
 
 function stop() {
@@ -86,10 +96,13 @@ function stop() {
 if (toggle && (tail || document.querySelector("[data-live]"))) {
   toggle.hidden = false;
   toggle.addEventListener("click", () => {
-    const isOn = toggle.getAttribute("aria-pressed") === "true";
-    toggle.setAttribute("aria-pressed", String(!isOn));
-    isOn ? stop() : start();
+    isWanted = !isWanted;
+    toggle.setAttribute("aria-pressed", String(isWanted));
+    isWanted ? start() : stop();
   });
-  start();
+  // A page that nobody sees holds no connection, except for the events, which would be missed.
+  document.addEventListener("visibilitychange", () => (document.hidden && !tail ? stop() : start()));
   addEventListener("pagehide", stop);
+  addEventListener("pageshow", start);
+  start();
 }

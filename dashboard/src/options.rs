@@ -163,8 +163,8 @@ impl Options {
         self
     }
 
-    /// Is told of each action, also of those that fail or are not permitted. Default: a log line with the target
-    /// `millpond::audit`, which is written in any case.
+    /// Is told of each action, also of those that fail or are not permitted. A log line with the target `millpond::audit`,
+    /// without payloads, is written in any case.
     pub fn audit(mut self, audit: impl Fn(&Audited<'_>) + Send + Sync + 'static) -> Self {
         self.audit = Some(Arc::new(audit));
         self
@@ -203,7 +203,7 @@ impl Options {
 
     pub(crate) fn tell(&self, audited: &Audited<'_>) {
         let Audited { actor, action, outcome } = audited;
-        let action_text = serde_json::to_string(action).unwrap_or_default();
+        let action_text = action.to_log();
         match outcome {
             Ok(done) => tracing::info!(target: "millpond::audit", %actor, action = action_text, "{done}"),
             Err(problem) => tracing::warn!(target: "millpond::audit", %actor, action = action_text, "{problem}"),

@@ -25,7 +25,11 @@ use crate::{http, pages};
 /// | `/metrics` | the metrics in the OpenMetrics text format |
 /// | `/health/live`, `/health/ready` | whether the process lives, and whether the queue can write |
 pub fn router(source: Arc<dyn Source>, options: Options) -> Router {
-    let site = Arc::new(Site::new(source, options));
+    routes(Arc::new(Site::new(source, options, None)))
+}
+
+/// The routes of a site.
+pub(crate) fn routes(site: Arc<Site>) -> Router {
     let pages = Router::new()
         .route("/", get(pages::overview))
         .route("/queues/{name}", get(pages::queue))

@@ -5,17 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::options::{Access, Options};
-use crate::router::router;
+use crate::router::routes;
 use crate::safety::Peer;
+use crate::site::Site;
 use crate::source::Source;
 
 /// Where a server listens.
@@ -71,12 +72,16 @@ impl std::error::Error for ServeError {
     }
 }
 
+/// How long a stopped server waits for the requests that are being answered.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
 /// A server that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Server {
     address: Option<SocketAddr>,
-    socket: Option<PathBuf>,
-    stop: Option<oneshot::Sender<()>>,
+    #[cfg(unix)]
+    socket: Option<unix::Socket>,
+    stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -102,25 +107,31 @@ async fn serve_tcp(source: Arc<dyn Source>, options: Options, address: SocketAdd
     let failed = |error| ServeError::Io(Listen::Tcp(address), error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let (stop, stopped) = oneshot::channel();
-    let service = router(source, options).into_make_service_with_connect_info::<Peer>();
-    let task = tokio::spawn(async move { until_stopped(axum::serve(listener, service), stopped).await });
+    let (stop, site) = site(source, options);
+    let stopping = site.stopping();
+    let service = routes(site).into_make_service_with_connect_info::<Peer>();
+    let task = tokio::spawn(async move {
+        ended(axum::serve(listener, service).with_graceful_shutdown(stopping).await);
+    });
     tracing::info!(target: "millpond", %address, "the dashboard listens");
-    Ok(Server { address: Some(address), socket: None, stop: Some(stop), task })
+    Ok(Server {
+        address: Some(address),
+        #[cfg(unix)]
+        socket: None,
+        stop,
+        task,
+    })
 }
 
-/// Connections of live updates never end by themselves, so what is still open is closed.
-async fn until_stopped<F>(serving: F, stopped: oneshot::Receiver<()>)
-where
-    F: IntoFuture<Output = io::Result<()>>,
-{
-    tokio::select! {
-        ended = serving.into_future() => {
-            if let Err(error) = ended {
-                tracing::error!(target: "millpond", %error, "the dashboard's server has ended");
-            }
-        }
-        _ = stopped => {}
+/// A site whose live updates end with the server.
+fn site(source: Arc<dyn Source>, options: Options) -> (watch::Sender<bool>, Arc<Site>) {
+    let (stop, stopping) = watch::channel(false);
+    (stop, Arc::new(Site::new(source, options, Some(stopping))))
+}
+
+fn ended(result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(target: "millpond", %error, "the dashboard's server has ended");
     }
 }
 
@@ -130,17 +141,18 @@ impl Server {
         self.address
     }
 
-    /// Stops it. Requests that are being answered are cut off.
+    /// Stops it: no more requests are accepted, live updates end, and requests that are being answered have five seconds.
     pub async fn stop(mut self) {
         self.end();
-        let _ = (&mut self.task).await;
+        if tokio::time::timeout(STOP_TIME, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
     }
 
     fn end(&mut self) {
-        drop(self.stop.take());
-        if let Some(socket) = self.socket.take() {
-            let _ = std::fs::remove_file(socket);
-        }
+        self.stop.send_replace(true);
+        #[cfg(unix)]
+        drop(self.socket.take());
     }
 }
 
@@ -158,7 +170,7 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
 
 #[cfg(unix)]
 mod unix {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
     use std::path::Path;
 
     use tokio::net::{UnixListener, UnixStream};
@@ -172,27 +184,65 @@ mod unix {
     }
 
     pub(super) async fn serve(source: Arc<dyn Source>, options: Options, path: PathBuf) -> Result<Server, ServeError> {
-        if UnixStream::connect(&path).await.is_ok() {
-            return Err(ServeError::InUse(path));
+        let failed = |error| ServeError::Io(Listen::Unix(path.clone()), error);
+        match UnixStream::connect(&path).await {
+            Ok(_) => return Err(ServeError::InUse(path)),
+            // Nobody answers at it: it is left over.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
         }
-        let listener = bind(&path).map_err(|error| ServeError::Io(Listen::Unix(path.clone()), error))?;
-        let (stop, stopped) = oneshot::channel();
-        let routes: Router = router(source, options);
-        let service = routes.into_make_service_with_connect_info::<Peer>();
-        let task = tokio::spawn(async move { until_stopped(axum::serve(listener, service), stopped).await });
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.file_type().is_socket()) {
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket")));
+        }
+        let listener = bind(&path).map_err(failed)?;
+        let socket = Socket::at(path.clone()).map_err(failed)?;
+        let (stop, site) = site(source, options);
+        let stopping = site.stopping();
+        let service = routes(site).into_make_service_with_connect_info::<Peer>();
+        let task = tokio::spawn(async move {
+            ended(axum::serve(listener, service).with_graceful_shutdown(stopping).await);
+        });
         tracing::info!(target: "millpond", path = %path.display(), "the dashboard listens");
-        Ok(Server { address: None, socket: Some(path), stop: Some(stop), task })
+        Ok(Server { address: None, socket: Some(socket), stop, task })
     }
 
-    /// The socket has its permissions before it has its name.
+    /// A socket in the file system, which is removed with this value, unless another one has taken its place.
+    #[derive(Debug)]
+    pub(super) struct Socket {
+        path: PathBuf,
+        inode: u64,
+    }
+
+    impl Socket {
+        fn at(path: PathBuf) -> io::Result<Self> {
+            let inode = std::fs::symlink_metadata(&path)?.ino();
+            Ok(Self { path, inode })
+        }
+    }
+
+    impl Drop for Socket {
+        fn drop(&mut self) {
+            if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+                let _ = std::fs::remove_file(&self.path);
+            }
+        }
+    }
+
+    /// The socket is made in a folder that only this user can enter, and is moved when it has its permissions.
     fn bind(path: &Path) -> io::Result<UnixListener> {
-        let mut made = path.as_os_str().to_owned();
-        made.push(".new");
-        let made = PathBuf::from(made);
+        let mut folder = path.as_os_str().to_owned();
+        folder.push(format!(".{}", std::process::id()));
+        let folder = PathBuf::from(folder);
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let made = folder.join("socket");
+        let bound = UnixListener::bind(&made).and_then(|listener| {
+            std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+            std::fs::rename(&made, path)?;
+            Ok(listener)
+        });
         let _ = std::fs::remove_file(&made);
-        let listener = UnixListener::bind(&made)?;
-        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::rename(&made, path)?;
-        Ok(listener)
+        let _ = std::fs::remove_dir(&folder);
+        bound
     }
 }

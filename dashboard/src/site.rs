@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::options::Options;
 use crate::safety::Secrets;
 use crate::source::Source;
@@ -15,7 +17,11 @@ pub(crate) struct Site {
     pub source: Arc<dyn Source>,
     pub options: Options,
     pub secrets: Secrets,
+    /// One check of the whole file runs at a time.
+    pub checking: tokio::sync::Mutex<()>,
     notes: Mutex<Notes>,
+    /// The server's own signal. `None` where the application serves the routes.
+    stop: Option<watch::Receiver<bool>>,
 }
 
 /// What the latest actions have done, each to be shown on the page that follows.
@@ -33,8 +39,21 @@ pub(crate) struct Note {
 }
 
 impl Site {
-    pub fn new(source: Arc<dyn Source>, options: Options) -> Self {
-        Self { source, options, secrets: Secrets::new(), notes: Mutex::default() }
+    pub fn new(source: Arc<dyn Source>, options: Options, stop: Option<watch::Receiver<bool>>) -> Self {
+        let secrets = Secrets::new();
+        Self { source, options, secrets, checking: tokio::sync::Mutex::default(), notes: Mutex::default(), stop }
+    }
+
+    /// Ends when the server stops.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stop = self.stop.clone();
+        async move {
+            match stop {
+                // An error says that the server was dropped.
+                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Keeps a note. Returns its number, for the address of the page that shows it.

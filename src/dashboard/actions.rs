@@ -41,6 +41,10 @@ pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Do
                 false => Err(not_dead(pond, &job)),
             }
         }
+        Action::PurgeJob { id: job } => match pond.dead_letters().purge(id(&job)?).wait()? {
+            true => Ok(done(format!("job {job} is removed for good"))),
+            false => Err(not_dead(pond, &job)),
+        },
         Action::CancelJobs { jobs, reason } => bulk::cancel(pond, redact, &jobs, reason),
         Action::RunJobsNow { jobs } => bulk::run_now(pond, redact, &jobs),
         Action::MoveJobs { jobs, queue } => bulk::move_to(pond, redact, &jobs, &queue),

@@ -43,7 +43,7 @@ pub(super) fn preview(payload: &Payload, queue: &str, kind: &str, redact: &Redac
     }
     match redact.seen(queue, kind, &payload.bytes) {
         Seen::Hidden => HIDDEN.to_owned(),
-        Seen::Changed(value) => cut(value.to_string(), PREVIEW_BYTES_MAX).0,
+        Seen::Passed { value, .. } => cut(value.to_string(), PREVIEW_BYTES_MAX).0,
         Seen::AsItIs => {
             let start = &payload.bytes[..payload.bytes.len().min(PREVIEW_BYTES_MAX + 1)];
             match (payload.codec, text(start)) {
@@ -67,9 +67,9 @@ fn of_bytes(bytes: &[u8]) -> Format {
 fn body(format: Format, bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
     let (text, is_cut, is_redacted) = match redact.seen(queue, kind, bytes) {
         Seen::Hidden => (HIDDEN.to_owned(), false, true),
-        Seen::Changed(value) => {
+        Seen::Passed { value, is_changed } => {
             let (text, is_cut) = cut(format!("{value:#}"), TEXT_BYTES_MAX);
-            (text, is_cut, true)
+            (text, is_cut, is_changed)
         }
         Seen::AsItIs => {
             let (text, is_cut) = match (format, std::str::from_utf8(bytes)) {

@@ -16,7 +16,11 @@ pub(super) enum Seen {
     /// It may be shown as it is.
     AsItIs,
     /// This may be shown in its place.
-    Changed(Value),
+    Passed {
+        value: Value,
+        /// The hook has changed something.
+        is_changed: bool,
+    },
     /// Nothing of it may be shown: the hook gets JSON only.
     Hidden,
 }
@@ -34,9 +38,10 @@ impl Redact {
     /// What may be seen of these bytes.
     pub fn seen(&self, queue: &str, kind: &str, bytes: &[u8]) -> Seen {
         let Some(hide) = &self.0 else { return Seen::AsItIs };
+        // The bytes themselves are never shown: of a name that is there twice, the hook sees only the last value.
         let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return Seen::Hidden };
         let mut shown = value.clone();
         hide(queue, kind, &mut shown);
-        if shown == value { Seen::AsItIs } else { Seen::Changed(shown) }
+        Seen::Passed { is_changed: shown != value, value: shown }
     }
 }

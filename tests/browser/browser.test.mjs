@@ -120,7 +120,7 @@ test("everything can be done without a script", { skip }, async () => {
   await page.getByRole("button", { name: "Resume", exact: true }).click();
   assert.equal(await page.locator(".badge.paused").count(), 0);
   await page.goto(`${url}/queues/archive?state=pending`);
-  await page.getByRole("button", { name: "Cancel all …" }).click();
+  await page.getByRole("link", { name: "Cancel all …" }).click();
   assert.match(await page.locator("h1").textContent(), /^Cancel [\d,]+ jobs\?$/);
   await page.getByRole("link", { name: "No" }).click();
   assert.equal(new URL(page.url()).pathname, "/queues/archive");
@@ -153,16 +153,26 @@ test("a job is found by what its payload contains, changed, and cancelled", { sk
   await page.getByRole("button", { name: "Change", exact: true }).click();
   await page.getByRole("status").waitFor();
   assert.equal(await page.locator("dl.facts div", { hasText: "priority" }).locator("dd").textContent(), "1");
-  await page.getByRole("button", { name: "Cancel …" }).click();
+  await page.getByRole("link", { name: "Cancel …" }).click();
   await page.getByLabel("Reason").fill("<b>because</b>");
   await page.getByRole("button", { name: "Yes" }).click();
   await page.getByRole("status").waitFor();
   await close();
 });
 
+test("a list is narrowed by the form", { skip }, async () => {
+  const { page, close } = await open("/queues/mail");
+  await page.getByText("Filter", { exact: true }).first().click();
+  await page.getByLabel("Tag").fill("tenant:1");
+  await page.getByRole("button", { name: "Filter" }).click();
+  assert.equal(await page.locator("h1").textContent(), "mail");
+  assert.equal(await page.getByLabel("Tag").inputValue(), "tenant:1");
+  await close();
+});
+
 test("dead letters are redriven by their error", { skip }, async () => {
   const { page, close } = await open("/dead");
-  await page.getByRole("button", { name: "Redrive …", exact: true }).first().click();
+  await page.getByRole("link", { name: "Redrive …", exact: true }).first().click();
   assert.match(await page.locator("h1").textContent(), /^Redrive \d+ jobs?\?$/);
   await page.getByRole("button", { name: "Yes" }).click();
   assert.match(await page.getByRole("status").textContent(), /\d+/);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::query::exact;
 use super::{JobQuery, Overrides, Time};
 
 /// A change that an operator asks for. Every change goes through one of these, so that one place decides whether it is
@@ -54,9 +55,15 @@ pub enum Action {
         /// The dead letter.
         id: String,
     },
+    /// Removes a dead letter for good.
+    PurgeJob {
+        /// The dead letter.
+        id: String,
+    },
     /// Cancels all jobs that match.
     CancelJobs {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
         /// Why.
         #[serde(default)]
@@ -65,11 +72,13 @@ pub enum Action {
     /// Makes all jobs that match due now.
     RunJobsNow {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
     },
     /// Moves all jobs that match to another queue.
     MoveJobs {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
         /// The other queue.
         queue: String,
@@ -77,11 +86,13 @@ pub enum Action {
     /// Removes all jobs that match and do not run.
     DeleteJobs {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
     },
     /// Gives all dead letters that match new attempts.
     RedriveJobs {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
         /// Only those whose error is in this group: the `error` of a `DeadGroup`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +101,7 @@ pub enum Action {
     /// Removes all dead letters that match.
     PurgeJobs {
         /// Which.
+        #[serde(deserialize_with = "exact")]
         jobs: JobQuery,
         /// Only those whose error is in this group: the `error` of a `DeadGroup`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -341,12 +353,37 @@ impl Action {
         }
     }
 
+    /// The states of the jobs that an action on many jobs changes; others are left as they are. Empty for an action on one
+    /// thing.
+    pub fn states(&self) -> &'static [&'static str] {
+        match self {
+            Self::CancelJobs { .. } => &["pending", "scheduled", "retrying", "running", "blocked"],
+            Self::RunJobsNow { .. } => &["scheduled", "retrying"],
+            Self::MoveJobs { .. } => &["pending", "scheduled", "retrying", "dead"],
+            Self::DeleteJobs { .. } => &["pending", "scheduled", "retrying", "completed", "dead", "cancelled"],
+            Self::RedriveJobs { .. } | Self::PurgeJobs { .. } => &["dead"],
+            _ => &[],
+        }
+    }
+
+    /// The action as JSON for a log: payloads, which may be secret, are replaced by their sizes.
+    pub fn to_log(&self) -> String {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        for place in ["/payload", "/change/payload"] {
+            if let Some(payload) = value.pointer_mut(place).filter(|payload| !payload.is_null()) {
+                *payload = format!("{} bytes", payload.to_string().len()).into();
+            }
+        }
+        value.to_string()
+    }
+
     /// Whether something is removed or stopped for good. The pages ask before such an action.
     pub fn is_destructive(&self) -> bool {
         matches!(
             self,
             Self::CancelJob { .. }
                 | Self::DeleteJob { .. }
+                | Self::PurgeJob { .. }
                 | Self::CancelJobs { .. }
                 | Self::DeleteJobs { .. }
                 | Self::PurgeJobs { .. }

@@ -1,6 +1,6 @@
 //! Which jobs a request asks for.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Time;
@@ -43,14 +43,32 @@ pub struct JobQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The job was enqueued, or if it has ended, it ended, at this time or later.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time_or_nothing")]
     pub since: Option<Time>,
     /// The job was enqueued, or if it has ended, it ended, before this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "time_or_nothing")]
     pub until: Option<Time>,
 }
 
+/// A form sends the fields of times that nothing was written into as empty texts.
+fn time_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+/// A query in an action: a name that is not known is an error, because the action would change more jobs than was meant.
+pub(super) fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<JobQuery, D::Error> {
+    let fields = serde_json::Map::deserialize(deserializer)?;
+    if let Some(unknown) = fields.keys().find(|name| !JobQuery::FIELDS.contains(&name.as_str())) {
+        return Err(serde::de::Error::unknown_field(unknown, &JobQuery::FIELDS));
+    }
+    serde_json::from_value(fields.into()).map_err(serde::de::Error::custom)
+}
+
 impl JobQuery {
+    const FIELDS: [&'static str; 12] =
+        ["queue", "state", "kind", "group", "key", "tag", "payload", "pointer", "equals", "error", "since", "until"];
+
     /// The jobs of a queue.
     pub fn of_queue(queue: impl Into<String>) -> Self {
         Self { queue: Some(queue.into()), ..Self::default() }
@@ -101,5 +119,39 @@ impl Paging {
     /// Where the page begins; an empty text is the beginning.
     pub fn start(&self) -> Option<&str> {
         self.after.as_deref().filter(|after| !after.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_known_to_actions() {
+        let text = || Some("7".to_owned());
+        let query = JobQuery {
+            queue: text(),
+            state: text(),
+            kind: text(),
+            group: text(),
+            key: text(),
+            tag: text(),
+            payload: text(),
+            pointer: text(),
+            equals: text(),
+            error: text(),
+            since: Some(Time(1)),
+            until: Some(Time(2)),
+        };
+        let value = serde_json::to_value(&query).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), JobQuery::FIELDS.len());
+        assert_eq!(exact(value).unwrap(), query);
+    }
+
+    #[test]
+    fn a_form_whose_fields_are_empty_asks_for_everything() {
+        let sent = "queue=&state=&kind=&group=&key=&tag=&payload=&pointer=&equals=&error=&since=&until=";
+        let query: JobQuery = serde_urlencoded::from_str(sent).unwrap();
+        assert_eq!(query.without_empty(), JobQuery::default());
     }
 }

@@ -82,11 +82,16 @@ pub struct Queue {
 pub struct Rate {
     /// How many jobs start in a period.
     pub count: u32,
-    /// The length of the period.
+    /// The length of the period. A second if it is left out.
+    #[serde(default = "one")]
     pub period_seconds: f64,
     /// How many jobs can start at once after a pause, if not `count`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// A rate that an operator has set in place of the code's own.

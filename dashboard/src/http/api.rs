@@ -59,8 +59,7 @@ impl From<QueryRejection> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let is_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
-        Self::new(if is_large { Code::TooLarge } else { Code::Invalid }, rejection.body_text())
+        Self::of_rejection(rejection.status(), rejection.body_text())
     }
 }
 
@@ -87,13 +86,13 @@ pub(crate) fn router() -> Router<Arc<Site>> {
 }
 
 /// A number that is another one when something has changed.
-#[utoipa::path(get, path = "/api/v1/revision", tag = "pond", responses((status = 200, body = u64, content_type = "application/json")))]
+#[utoipa::path(get, path = "/api/v1/revision", tag = "pond", responses((status = 200, body = u64, content_type = "application/json"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn revision(State(site): State<Arc<Site>>) -> Answered<u64> {
     site.source.revision().await.map(Json)
 }
 
 /// Everything at a glance.
-#[utoipa::path(get, path = "/api/v1/overview", tag = "pond", responses((status = 200, body = Overview)))]
+#[utoipa::path(get, path = "/api/v1/overview", tag = "pond", responses((status = 200, body = Overview), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn overview(State(site): State<Arc<Site>>) -> Answered<Overview> {
     site.source.overview().await.map(Json)
 }
@@ -101,7 +100,7 @@ async fn overview(State(site): State<Arc<Site>>) -> Answered<Overview> {
 /// One queue.
 #[utoipa::path(
     get, path = "/api/v1/queues/{name}", tag = "queues", params(("name" = String, Path,)),
-    responses((status = 200, body = QueueDetail), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = QueueDetail), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn queue(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<QueueDetail> {
     site.source.queue(&name).await.map(Json)
@@ -110,7 +109,7 @@ async fn queue(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answe
 /// The groups of a queue that have waiting jobs, are paused or held.
 #[utoipa::path(
     get, path = "/api/v1/queues/{name}/groups", tag = "queues", params(("name" = String, Path,), Paging),
-    responses((status = 200, body = GroupPage), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = GroupPage), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn groups(
     State(site): State<Arc<Site>>,
@@ -123,7 +122,7 @@ async fn groups(
 /// The jobs that match.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Paging),
-    responses((status = 200, body = JobPage), (status = 400, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = JobPage), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn jobs(
     State(site): State<Arc<Site>>,
@@ -136,7 +135,7 @@ async fn jobs(
 /// How many jobs match.
 #[utoipa::path(
     get, path = "/api/v1/jobs/count", tag = "jobs", params(JobQuery),
-    responses((status = 200, body = u64, content_type = "application/json"), (status = 400, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = u64, content_type = "application/json"), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn count(State(site): State<Arc<Site>>, Query(query): Query<JobQuery>) -> Answered<u64> {
     site.source.count(query.without_empty()).await.map(Json)
@@ -145,7 +144,7 @@ async fn count(State(site): State<Arc<Site>>, Query(query): Query<JobQuery>) -> 
 /// One job.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path,)),
-    responses((status = 200, body = Job), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Job), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn job(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Answered<Job> {
     site.source.job(&id).await.map(Json)
@@ -159,14 +158,14 @@ struct OfQueue {
 /// The dead letters by their errors.
 #[utoipa::path(
     get, path = "/api/v1/dead", tag = "jobs", params(("queue" = Option<String>, Query,)),
-    responses((status = 200, body = DeadSummary), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = DeadSummary), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn dead(State(site): State<Arc<Site>>, Query(of): Query<OfQueue>) -> Answered<DeadSummary> {
     site.source.dead(of.queue.as_deref().filter(|queue| !queue.is_empty())).await.map(Json)
 }
 
 /// The schedules.
-#[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", params(Paging), responses((status = 200, body = SchedulePage)))]
+#[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", params(Paging), responses((status = 200, body = SchedulePage), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn schedules(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<SchedulePage> {
     site.source.schedules(page).await.map(Json)
 }
@@ -174,27 +173,30 @@ async fn schedules(State(site): State<Arc<Site>>, Query(page): Query<Paging>) ->
 /// One schedule.
 #[utoipa::path(
     get, path = "/api/v1/schedules/{name}", tag = "schedules", params(("name" = String, Path,)),
-    responses((status = 200, body = Schedule), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Schedule), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn schedule(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<Schedule> {
     site.source.schedule(&name).await.map(Json)
 }
 
 /// The plugins.
-#[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", responses((status = 200, body = Vec<Plugin>)))]
+#[utoipa::path(get, path = "/api/v1/plugins", tag = "plugins", responses((status = 200, body = Vec<Plugin>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn plugins(State(site): State<Arc<Site>>) -> Answered<Vec<Plugin>> {
     site.source.plugins().await.map(Json)
 }
 
 /// The rows that could not be read.
-#[utoipa::path(get, path = "/api/v1/quarantine", tag = "pond", params(Paging), responses((status = 200, body = QuarantinePage)))]
+#[utoipa::path(get, path = "/api/v1/quarantine", tag = "pond", params(Paging), responses((status = 200, body = QuarantinePage), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn quarantine(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<QuarantinePage> {
     site.source.quarantine(page).await.map(Json)
 }
 
-/// Reads the whole file and checks it.
-#[utoipa::path(post, path = "/api/v1/check", tag = "pond", responses((status = 200, body = Check)))]
+/// Reads the whole file and checks it. One check runs at a time.
+#[utoipa::path(post, path = "/api/v1/check", tag = "pond", responses((status = 200, body = Check), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
+    let Ok(_checking) = site.checking.try_lock() else {
+        return Err(Problem::new(Code::Conflict, "another check runs: try again when it has ended"));
+    };
     site.source.check().await.map(Json)
 }
 
@@ -202,8 +204,7 @@ async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
 #[utoipa::path(
     post, path = "/api/v1/actions", tag = "actions", request_body = Action,
     responses(
-        (status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"), (status = 409, body = Problem, content_type = "application/problem+json")
+        (status = 200, body = Done), (status = "default", body = Problem, content_type = "application/problem+json")
     )
 )]
 async fn act(

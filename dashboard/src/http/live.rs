@@ -16,26 +16,36 @@ const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Even if nothing changes, ages and rates do.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a page's connection is kept: then the browser connects again. An application that shuts its server down
+/// gracefully waits for the connections, so none must stay for ever.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+/// How soon a browser connects again.
+const RECONNECT_TIME: Duration = Duration::from_millis(250);
+
 type Told = Result<Event, Infallible>;
 
 /// Tells pages when to ask again.
 pub(crate) async fn live(State(site): State<Arc<Site>>) -> Sse<impl Stream<Item = Told>> {
+    let stopping = site.stopping();
     let told = stream::unfold((site, None), |(site, seen)| async move {
-        let revision = next_revision(&site, seen).await;
+        let revision = next_revision(&site, seen).await?;
         Some((Ok(Event::default().event("change").data(revision.to_string())), (site, Some(revision))))
     });
-    Sse::new(told).keep_alive(KeepAlive::default())
+    let begun = stream::once(async { Ok(Event::default().retry(RECONNECT_TIME).comment("begun")) });
+    let ending = tokio::time::timeout(CONNECTION_TIME, stopping);
+    Sse::new(begun.chain(told).take_until(ending)).keep_alive(KeepAlive::default())
 }
 
-/// Waits until the revision is another one than `seen`, or for the idle interval.
-async fn next_revision(site: &Site, seen: Option<u64>) -> u64 {
+/// Waits until the revision is another one than `seen`, or for the idle interval. `None` if the source has none any more.
+async fn next_revision(site: &Site, seen: Option<u64>) -> Option<u64> {
     let mut waited = Duration::ZERO;
     loop {
         tokio::time::sleep(CHANGE_INTERVAL).await;
         waited += CHANGE_INTERVAL;
-        let revision = site.source.revision().await.unwrap_or_default();
+        let revision = site.source.revision().await.ok()?;
         if seen != Some(revision) || waited >= IDLE_INTERVAL {
-            return revision;
+            return Some(revision);
         }
     }
 }
@@ -47,7 +57,7 @@ async fn next_revision(site: &Site, seen: Option<u64>) -> u64 {
         body = crate::api::LiveEvent, content_type = "text/event-stream"))
 )]
 pub(crate) async fn events(State(site): State<Arc<Site>>) -> Sse<impl Stream<Item = Told>> {
-    let told =
-        site.source.events().map(|event| Ok(Event::default().data(serde_json::to_string(&event).unwrap_or_default())));
-    Sse::new(told).keep_alive(KeepAlive::default())
+    let told = site.source.events();
+    let told = told.map(|event| Ok(Event::default().data(serde_json::to_string(&event).unwrap_or_default())));
+    Sse::new(told.take_until(site.stopping())).keep_alive(KeepAlive::default())
 }

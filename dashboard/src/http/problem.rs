@@ -4,7 +4,15 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::Problem;
+use crate::api::{Code, Problem};
+
+impl Problem {
+    /// Why a body was not read.
+    pub(crate) fn of_rejection(status: StatusCode, text: String) -> Self {
+        let is_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+        Self::new(if is_large { Code::TooLarge } else { Code::Invalid }, text)
+    }
+}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

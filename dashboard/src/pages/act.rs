@@ -38,7 +38,7 @@ pub(crate) async fn act(
 
 /// Reads the form: the action, and the page to go back to.
 fn sent(site: &Site, fields: Result<Form<Fields>, FormRejection>) -> Result<(Action, String), Problem> {
-    let Form(fields) = fields.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    let Form(fields) = fields.map_err(|rejection| Problem::of_rejection(rejection.status(), rejection.body_text()))?;
     let field = |name: &str| fields.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value.as_str());
     if !equal(field("form"), &site.secrets.form) {
         return Err(Problem::new(
@@ -51,9 +51,10 @@ fn sent(site: &Site, fields: Result<Form<Fields>, FormRejection>) -> Result<(Act
     Ok((action, if is_own_path(back) { back.to_owned() } else { "/".to_owned() }))
 }
 
-/// A path within the dashboard, and nothing that a browser takes for another host.
-fn is_own_path(back: &str) -> bool {
-    back.starts_with('/') && !back.starts_with("//") && !back.contains(['\\', '\r', '\n', '#'])
+/// A path within the dashboard, and nothing that a browser takes for another host: it leaves out tabs and line breaks.
+pub fn is_own_path(back: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && c != '\\' && c != '#';
+    back.starts_with('/') && !back.starts_with("//") && back.chars().all(is_plain)
 }
 
 /// The address of a page, with the number of the note that it shows.
@@ -65,11 +66,18 @@ fn with_note(base: &str, back: &str, note: u64) -> String {
 }
 
 /// The action, with what was entered into the fields. Their names are places in the action, with the type if it is not a
-/// text: `/reason`, `/overrides/concurrency:json`. A field in which nothing was entered leaves its place out.
+/// text: `/reason`, `/overrides/concurrency:json`. A field in which nothing was entered leaves its place out, and so does one
+/// that still has the value with which it was shown, which the field `was:` and its name has.
 fn action_of(json: &str, fields: &Fields) -> Result<Action, Problem> {
     let invalid = |error: serde_json::Error| Problem::invalid(format!("The form cannot be read: {error}"));
     let mut action: Value = serde_json::from_str(json).map_err(invalid)?;
     for (name, text) in fields.iter().filter(|(name, _)| name.starts_with('/')) {
+        // Browsers send line breaks as two characters.
+        let text = text.replace("\r\n", "\n");
+        let was = fields.iter().find(|(own, _)| own.strip_prefix("was:") == Some(name.as_str()));
+        if was.is_some_and(|(_, was)| was.replace("\r\n", "\n") == text) {
+            continue;
+        }
         let (place, kind) = name.split_once(':').unwrap_or((name, "text"));
         match (text.trim(), kind) {
             ("", "json") => {}
@@ -80,7 +88,9 @@ fn action_of(json: &str, fields: &Fields) -> Result<Action, Problem> {
                 put(&mut action, place, value);
             }
             ("", "option") => {}
-            (text, "list") => put(&mut action, place, text.split_whitespace().collect()),
+            (text, "lines") => {
+                put(&mut action, place, text.lines().map(str::trim).filter(|line| !line.is_empty()).collect())
+            }
             _ => put(&mut action, place, text.as_str().into()),
         }
     }
@@ -123,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_changed_is_left_out() {
+        let json = r#"{"action":"update_job","id":"1","change":{}}"#;
+        let entered = [
+            ("/change/priority:json", "5"),
+            ("was:/change/priority:json", "5"),
+            ("/change/payload:json", "{\r\n  \"n\": 1\r\n}"),
+            ("was:/change/payload:json", "{\n  \"n\": 1\n}"),
+            ("/change/tags:lines", "customer 7\r\n\r\nnew"),
+            ("was:/change/tags:lines", "customer 7"),
+        ];
+        let tags = Some(vec!["customer 7".to_owned(), "new".to_owned()]);
+        let change = crate::api::Change { tags, ..crate::api::Change::default() };
+        let expected = Action::UpdateJob { id: "1".to_owned(), change };
+        assert_eq!(action_of(json, &fields(&entered)), Ok(expected));
+    }
+
+    #[test]
     fn a_field_that_is_no_json_is_named() {
         let json = r#"{"action":"set_overrides","queue":"mail","overrides":{}}"#;
         let problem = action_of(json, &fields(&[("/overrides/concurrency:json", "many")])).unwrap_err();
@@ -138,8 +165,15 @@ mod tests {
     #[test]
     fn the_way_back_stays_within_the_dashboard() {
         assert!(is_own_path("/jobs?state=dead"));
-        for foreign in ["", "https://evil.example", "//evil.example", "/\\evil.example", "/a\r\nSet-Cookie: x", "jobs"]
-        {
+        for foreign in [
+            "",
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "/a\r\nSet-Cookie: x",
+            "/\t/evil.example",
+            "jobs",
+        ] {
             assert!(!is_own_path(foreign), "{foreign:?}");
         }
     }

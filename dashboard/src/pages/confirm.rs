@@ -8,6 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::act::is_own_path;
 use super::problem::shown;
 use super::view::{Section, View, number};
 use crate::api::{Action, JobQuery, Problem};
@@ -36,9 +37,12 @@ async fn ask(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(S
     let Query(Asked { action, back }) = asked?;
     let action: Action = serde_json::from_str(&action)
         .map_err(|error| Problem::invalid(format!("The action cannot be read: {error}")))?;
+    if !action.is_destructive() && action.jobs().is_none() {
+        return Err(Problem::invalid("This action needs no confirmation."));
+    }
     view.site.options.permits(&view.visit.actor, &action)?;
     let question = question(view, &action).await?;
-    let back = if back.starts_with('/') { back } else { "/".to_owned() };
+    let back = if is_own_path(&back) { back } else { "/".to_owned() };
     let content = html! {
         section.narrow {
             h1 { (question) }
@@ -65,23 +69,35 @@ async fn ask(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(S
     Ok(("Are you sure?".to_owned(), content))
 }
 
+/// How many jobs an action on many jobs changes.
+async fn affected(view: &View<'_>, action: &Action) -> Result<String, Problem> {
+    let Some(jobs) = action.jobs() else { return Ok(String::new()) };
+    if let Action::RedriveJobs { error_group: Some(group), .. } | Action::PurgeJobs { error_group: Some(group), .. } =
+        action
+    {
+        let dead = view.site.source.dead(jobs.queue.as_deref()).await?;
+        let count = dead.groups.iter().find(|own| own.error == *group).map_or(0, |group| group.count);
+        let at_least = if dead.read < dead.total { "at least " } else { "" };
+        return Ok(format!("{at_least}{}", of_jobs(count)));
+    }
+    let mut count = 0;
+    for state in action.states().iter().filter(|own| jobs.state.as_deref().is_none_or(|state| state == **own)) {
+        count += view.site.source.count(JobQuery { state: Some((*state).to_owned()), ..jobs.clone() }).await?;
+    }
+    Ok(of_jobs(count))
+}
+
+fn of_jobs(count: u64) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{} jobs", number(count)) }
+}
+
 /// The question, with the number of jobs.
 async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
-    let count = match action {
-        Action::RedriveJobs { jobs, error_group: Some(group) }
-        | Action::PurgeJobs { jobs, error_group: Some(group) } => {
-            let dead = view.site.source.dead(jobs.queue.as_deref()).await?;
-            dead.groups.iter().find(|own| own.error == *group).map_or(0, |group| group.count)
-        }
-        _ => match action.jobs() {
-            Some(jobs) => view.site.source.count(jobs.clone()).await?,
-            None => 0,
-        },
-    };
-    let jobs = if count == 1 { "1 job".to_owned() } else { format!("{} jobs", number(count)) };
+    let jobs = affected(view, action).await?;
     Ok(match action {
         Action::CancelJob { id, .. } => format!("Cancel job {id}?"),
         Action::DeleteJob { id } => format!("Delete job {id}?"),
+        Action::PurgeJob { id } => format!("Remove job {id} for good?"),
         Action::CancelJobs { .. } => format!("Cancel {jobs}?"),
         Action::RunJobsNow { .. } => format!("Run {jobs} now?"),
         Action::MoveJobs { .. } => format!("Move {jobs}?"),
@@ -91,7 +107,7 @@ async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
         Action::DrainQueue { queue } => {
             let counts = view.site.source.queue(queue).await?.queue.counts;
             let waiting = counts.pending + counts.scheduled + counts.retrying;
-            format!("Cancel all {} waiting jobs of the queue {queue}?", number(waiting))
+            format!("Remove all {} waiting jobs of the queue {queue} for good?", number(waiting))
         }
         Action::ObliterateQueue { queue } => {
             let counts = view.site.source.queue(queue).await?.queue.counts;

@@ -15,6 +15,9 @@ use crate::http::Query;
 use crate::safety::Visit;
 use crate::site::Site;
 
+/// The page is kept up to date while fewer dead letters than this have to be read for it.
+const LIVE_MAX: u64 = 1_000;
+
 #[derive(Default, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
@@ -41,14 +44,15 @@ async fn made(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(
             h1 { "Dead letters" }
             @if let Some(queue) = &jobs.queue { span { "of the queue " a href=(view.link(Place::Queue(queue))) { (queue) } } }
         }
-        @if summary.total > 0 {
-            div.row {
-                a.button.small href=(view.link_to_jobs(&jobs)) { "List" }
-                (view.button("Redrive all …", Style::Small, &Action::RedriveJobs { jobs: jobs.clone(), error_group: None }))
-                (view.button("Purge all …", Style::Small, &Action::PurgeJobs { jobs: jobs.clone(), error_group: None }))
+        // So many dead letters are not read every second.
+        div id="dead" data-live[summary.read < LIVE_MAX] {
+            @if summary.total > 0 {
+                div.row {
+                    a.button.small href=(view.link_to_jobs(&jobs)) { "List" }
+                    (view.button("Redrive all …", Style::Small, &Action::RedriveJobs { jobs: jobs.clone(), error_group: None }))
+                    (view.button("Purge all …", Style::Small, &Action::PurgeJobs { jobs: jobs.clone(), error_group: None }))
+                }
             }
-        }
-        div id="dead" data-live {
             @if summary.total == 0 { p.empty { "No dead letters." } }
             @if summary.read < summary.total {
                 p.hint { "The groups are made of the first " (number(summary.read)) " of " (number(summary.total)) " dead letters." }

@@ -190,7 +190,8 @@ fn verbs(view: &View<'_>, job: &Job) -> Markup {
         @if is(&["pending", "scheduled", "retrying", "running", "blocked"]) {
             (view.button("Cancel …", Style::Danger, &Action::CancelJob { id: id(), reason: String::new() }))
         }
-        @if !is(&["running"]) { (view.button("Delete …", Style::Danger, &Action::DeleteJob { id: id() })) }
+        @if is(&["dead"]) { (view.button("Purge …", Style::Danger, &Action::PurgeJob { id: id() })) }
+        @if !is(&["running", "dead"]) { (view.button("Delete …", Style::Danger, &Action::DeleteJob { id: id() })) }
     }
 }
 
@@ -198,31 +199,35 @@ fn can_be_edited(job: &Job) -> bool {
     matches!(job.row.state.as_str(), "pending" | "scheduled" | "retrying" | "dead")
 }
 
-/// The forms that change the job.
+/// The forms that change the job. What is not changed in them is not sent.
 fn edit(view: &View<'_>, job: &Job) -> Markup {
     let id = || job.row.id.clone();
     let is_json = job.payload.format == Format::Json && !job.payload.is_cut && !job.payload.is_redacted;
+    let (priority, tags) = (job.row.priority.to_string(), job.row.tags.join("\n"));
     html! {
         details {
             summary { "Change it" }
             (view.form(&Action::UpdateJob { id: id(), change: Change::default() }, html! {
-                div.fields {
-                    div.field {
-                        label for="priority" { "Priority, 0 is the most urgent" }
-                        input id="priority" name="/change/priority:json" type="number" min="0" max="9" value=(job.row.priority);
+                @if job.row.state != "dead" {
+                    div.fields {
+                        div.field {
+                            label for="priority" { "Priority, 0 is the most urgent" }
+                            (view.was("/change/priority:json", &priority))
+                            input id="priority" name="/change/priority:json" type="number" min="0" max="9" value=(priority);
+                        }
+                        div.field {
+                            label for="run_at" { "Due at (UTC)" }
+                            input id="run_at" name="/change/run_at:option" placeholder="2026-11-28T16:29";
+                        }
                     }
-                    div.field {
-                        label for="tags" { "Tags, with spaces between" }
-                        input id="tags" name="/change/tags:list" value=(job.row.tags.join(" "));
-                    }
-                    div.field {
-                        label for="run_at" { "Due at (UTC)" }
-                        input id="run_at" name="/change/run_at:option" placeholder="2026-11-28T16:29";
-                    }
+                    label for="tags" { "Tags, one on each line" }
+                    (view.was("/change/tags:lines", &tags))
+                    textarea id="tags" name="/change/tags:lines" rows="3" spellcheck="false" { "\n" (tags) }
                 }
                 @if is_json {
                     label for="payload" { "Payload" }
-                    textarea id="payload" name="/change/payload:json" rows="8" spellcheck="false" { (job.payload.text) }
+                    (view.was("/change/payload:json", &job.payload.text))
+                    textarea id="payload" name="/change/payload:json" rows="8" spellcheck="false" { "\n" (job.payload.text) }
                 }
                 button.button type="submit" { "Change" }
             }))

@@ -38,6 +38,13 @@ async fn made(view: &View<'_>, name: &str) -> Result<(String, Markup), Problem> 
                         @let action = Action::SetOverrides { queue: queue(), overrides: Overrides::default() };
                         (view.button("Back to the code's own", Style::Plain, &action))
                     }
+                    div.row {
+                        @let own = || detail.overrides.clone();
+                        @let overrides = Overrides { rate: Some(RateChange::Unlimited), ..own() };
+                        (view.button("No rate", Style::Small, &Action::SetOverrides { queue: queue(), overrides }))
+                        @let overrides = Overrides { group_rate: Some(RateChange::Unlimited), ..own() };
+                        (view.button("No rate of groups", Style::Small, &Action::SetOverrides { queue: queue(), overrides }))
+                    }
                     (form(view, &detail))
                 }
             }
@@ -64,7 +71,7 @@ async fn made(view: &View<'_>, name: &str) -> Result<(String, Markup), Problem> 
                     h2 { "The whole queue" }
                     div.row {
                         (view.button("Fill the rate's bucket", Style::Plain, &Action::ResetRate { queue: queue() }))
-                        (view.button("Cancel all waiting jobs …", Style::Danger, &Action::DrainQueue { queue: queue() }))
+                        (view.button("Remove all waiting jobs …", Style::Danger, &Action::DrainQueue { queue: queue() }))
                         (view.button("Remove the queue …", Style::Danger, &Action::ObliterateQueue { queue: queue() }))
                     }
                     (view.form_back_to(&Place::Overview.path(), &Action::RenameQueue { queue: queue(), to: String::new() }, html! {
@@ -143,7 +150,11 @@ fn rate_text(rate: Option<Rate>) -> String {
 
 /// The form that sets all three.
 fn form(view: &View<'_>, detail: &QueueDetail) -> Markup {
-    let action = Action::SetOverrides { queue: detail.queue.name.clone(), overrides: Overrides::default() };
+    // What has no field stays: that there is no limit.
+    let unlimited = |change: Option<RateChange>| change.filter(|change| *change == RateChange::Unlimited);
+    let Overrides { rate: own_rate, group_rate: own_group_rate, .. } = detail.overrides;
+    let overrides = Overrides { concurrency: None, rate: unlimited(own_rate), group_rate: unlimited(own_group_rate) };
+    let action = Action::SetOverrides { queue: detail.queue.name.clone(), overrides };
     let limited = |change: Option<RateChange>| match change {
         Some(RateChange::Limited(rate)) => Some(rate),
         _ => None,
@@ -158,8 +169,13 @@ fn form(view: &View<'_>, detail: &QueueDetail) -> Markup {
             }
             div.field {
                 label for={ (name) "_period" } { "in so many seconds" }
-                input id={ (name) "_period" } name={ "/overrides/" (name) "/limited/period_seconds:json" } type="number"
+                input id={ (name) "_period" } placeholder="1" name={ "/overrides/" (name) "/limited/period_seconds:json" } type="number"
                     min="0.001" step="any" value=[rate.map(|rate| rate.period_seconds)];
+            }
+            div.field {
+                label for={ (name) "_burst" } { "in bursts of" }
+                input id={ (name) "_burst" } name={ "/overrides/" (name) "/limited/burst:json" } type="number" min="1"
+                    value=[rate.and_then(|rate| rate.burst)];
             }
         }
     };

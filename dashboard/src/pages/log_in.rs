@@ -30,7 +30,7 @@ pub(crate) fn login(site: &Site, visit: &Visit, error: Option<&str>) -> Response
             }
         }
     };
-    view.page_with(StatusCode::UNAUTHORIZED, Section::None, "Log in", content)
+    view.page_with(StatusCode::UNAUTHORIZED, Section::Outside, "Log in", content)
 }
 
 /// The page with the form, at its own address.

@@ -33,7 +33,7 @@ pub(crate) use limits::limits;
 pub(crate) use log_in::{log_in, log_out, login, login_form};
 pub(crate) use overview::overview;
 pub(crate) use plugins::plugins;
-pub(crate) use problem::{not_found, problem};
+pub(crate) use problem::{not_found, refusal};
 pub(crate) use quarantine::quarantine;
 pub(crate) use queue::queue;
 pub(crate) use schedule::schedule;

@@ -15,6 +15,15 @@ use crate::site::Site;
 
 /// The page of a problem.
 pub(crate) fn problem(site: &Site, visit: &Visit, problem: &Problem) -> Response {
+    page(site, visit, problem, Section::None)
+}
+
+/// The page for somebody who was not let in.
+pub(crate) fn refusal(site: &Site, visit: &Visit, problem: &Problem) -> Response {
+    page(site, visit, problem, Section::Outside)
+}
+
+fn page(site: &Site, visit: &Visit, problem: &Problem, section: Section) -> Response {
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let view = View::new(site, visit);
     let title = status.canonical_reason().unwrap_or("Problem");
@@ -22,10 +31,10 @@ pub(crate) fn problem(site: &Site, visit: &Visit, problem: &Problem) -> Response
         section.narrow {
             h1 { (title) }
             p { (problem.detail) }
-            p { a href=(view.link(Place::Overview)) { "To the queues" } }
+            @if section != Section::Outside { p { a href=(view.link(Place::Overview)) { "To the queues" } } }
         }
     };
-    view.page_with(status, Section::None, title, content)
+    view.page_with(status, section, title, content)
 }
 
 /// The page for a path where nothing is.

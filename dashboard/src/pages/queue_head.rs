@@ -45,9 +45,9 @@ pub fn head(view: &View<'_>, detail: &QueueDetail, tab: Tab) -> Markup {
         (Tab::Limits, "Limits and settings", Place::Limits(&queue.name)),
     ];
     html! {
-        div.head {
+        div.head id="head" data-live {
             h1 { (queue.name) }
-            span id="badges" data-live { (badges(queue)) }
+            span { (badges(queue)) }
             (pause_button(view, queue))
             @if let Some(circuit) = &queue.circuit {
                 span { "The circuit is " (circuit.state) "." }

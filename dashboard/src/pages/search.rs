@@ -8,10 +8,13 @@ use crate::source::Source;
 /// How long a page searches, at most: then it shows what there is, and where the search goes on.
 const SEARCH_TIME: Duration = Duration::from_secs(2);
 
+/// A search that takes longer is not made again and again by live updates.
+const QUICK_TIME: Duration = Duration::from_millis(100);
+
 /// The jobs that were found.
 pub struct Found {
     pub page: JobPage,
-    /// One reading was enough, so the page can be asked for again and again.
+    /// It took little, so the page can be asked for again and again.
     pub is_quick: bool,
 }
 
@@ -20,17 +23,15 @@ pub async fn search(source: &dyn Source, query: &JobQuery, paging: Paging) -> Re
     let begun = Instant::now();
     let limit = paging.entries();
     let mut page = source.jobs(query.clone(), paging).await?;
-    let mut is_quick = true;
     while let Some(after) = page.next.take() {
         if page.jobs.len() >= limit || begun.elapsed() >= SEARCH_TIME {
             page.next = Some(after);
             break;
         }
-        is_quick = false;
         let rest = Paging { after: Some(after), limit: Some(limit - page.jobs.len()) };
         let found = source.jobs(query.clone(), rest).await?;
         page.jobs.extend(found.jobs);
         page.next = found.next;
     }
-    Ok(Found { page, is_quick })
+    Ok(Found { page, is_quick: begun.elapsed() < QUICK_TIME })
 }

@@ -113,7 +113,7 @@ pub(super) fn host(parts: &Parts) -> Option<String> {
     parts.uri.authority().map(|authority| authority.to_string()).or_else(of_header)
 }
 
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

@@ -43,7 +43,7 @@ pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
 
 fn admit(site: &Site, parts: &Parts) -> Result<(), Problem> {
     access::check(&site.options, &site.secrets, parts, !is_open(parts))?;
-    if is_change(parts) { origin::check(parts) } else { Ok(()) }
+    if is_change(parts) { origin::check(&site.options, parts) } else { Ok(()) }
 }
 
 /// What is there without the token: what is needed to enter it, and whether the process lives.
@@ -57,12 +57,13 @@ fn is_change(parts: &Parts) -> bool {
 }
 
 fn refuse(site: &Site, visit: &Visit, parts: &Parts, problem: Problem) -> Response {
-    if parts.uri.path().starts_with("/api/") || parts.uri.path() == "/metrics" {
+    let is_of_program = |path: &str| ["/api/", "/health/", "/metrics", "/live"].iter().any(|own| path.starts_with(own));
+    if is_of_program(parts.uri.path()) {
         problem.into_response()
     } else if problem.code == Code::Unauthorized {
         pages::login(site, visit, None)
     } else {
-        pages::problem(site, visit, &problem)
+        pages::refusal(site, visit, &problem)
     }
 }
 

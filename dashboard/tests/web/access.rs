@@ -127,3 +127,19 @@ async fn every_answer_limits_what_a_browser_does_with_it() {
         assert_eq!(answer.headers["referrer-policy"], "same-origin", "{path}");
     }
 }
+
+#[tokio::test]
+async fn somebody_without_the_token_sees_nothing_of_the_dashboard() {
+    use tower::ServiceExt;
+    let app = millpond_dashboard::router(Hostile::new("a secret"), Options::new().token(TOKEN));
+    let action = r#"{"action":"pause_all"}"#;
+    let change = from("8.8.8.8:1", "pond.example").method("POST").uri("/api/v1/actions");
+    let change = change.header("authorization", format!("Bearer {TOKEN}")).header("content-type", "application/json");
+    assert_eq!(app.clone().oneshot(change.body(Body::from(action)).unwrap()).await.unwrap().status(), 200);
+    for path in ["/?note=0", "/login?note=0", "/queues/mail?note=0"] {
+        let request = from("8.8.8.8:1", "pond.example").uri(path).body(Body::empty()).unwrap();
+        let page = crate::support::read(app.clone().oneshot(request).await.unwrap()).await;
+        assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(!page.text.contains("a secret") && !page.text.contains("name=\"form\""), "{path}: {}", page.text);
+    }
+}

@@ -42,6 +42,7 @@ async fn a_body_that_is_no_action_is_a_problem() {
         r#"{"action":"explode"}"#,
         r#"{"action":"pause_queue"}"#,
         r#"{"action":"pause_queue","queue":"a","x":1}"#,
+        r#"{"action":"delete_jobs","jobs":{"tags":"misspelt"}}"#,
     ] {
         let source = Hostile::new("done");
         let answer = post(&source, Options::new(), api(body).body(body.to_owned().into()).unwrap()).await;

@@ -5,5 +5,7 @@
 mod access;
 mod changes;
 mod escaping;
+mod live;
 mod pages;
+mod served;
 mod support;

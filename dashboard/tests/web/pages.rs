@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use millpond_dashboard::{Options, router};
+use serde_json::json;
 use tower::ServiceExt;
 
 use crate::support::{Hostile, get, read, request};
@@ -60,18 +61,44 @@ async fn a_page_has_no_script_or_style_in_it() {
     }
 }
 
+/// The page that asks before an action.
+async fn asked(action: serde_json::Value) -> crate::support::Read {
+    let action: String = action.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    get(&format!("/confirm?action={action}&back=/jobs")).await
+}
+
 #[tokio::test]
 async fn the_number_of_jobs_is_said_before_all_of_them_are_changed() {
-    let page = get(
-        "/confirm?action=%7B%22action%22%3A%22delete_jobs%22%2C%22jobs%22%3A%7B%22tag%22%3A%22t%22%7D%7D&back=/jobs",
-    )
-    .await;
-    assert!(page.text.contains("<h1>Delete 1,234 jobs?</h1>"), "{}", page.text);
-    let page = get(
-        "/confirm?action=%7B%22action%22%3A%22purge_jobs%22%2C%22jobs%22%3A%7B%7D%2C%22error_group%22%3A%22mail%22%7D",
-    )
-    .await;
-    assert!(page.text.contains("<h1>Remove 7 jobs for good?</h1>"), "{}", page.text);
+    for (action, question) in [
+        (json!({ "action": "delete_jobs", "jobs": { "tag": "t", "state": "dead" } }), "Delete 1,234 jobs?"),
+        // The source says 1,234 for each state. Ended jobs are not cancelled, and only dead letters are redriven.
+        (json!({ "action": "cancel_jobs", "jobs": { "tag": "t" } }), "Cancel 6,170 jobs?"),
+        (json!({ "action": "cancel_jobs", "jobs": { "state": "completed" } }), "Cancel 0 jobs?"),
+        (json!({ "action": "redrive_jobs", "jobs": {} }), "Redrive 1,234 jobs?"),
+        (json!({ "action": "run_jobs_now", "jobs": { "state": "retrying" } }), "Run 1,234 jobs now?"),
+        (json!({ "action": "purge_jobs", "jobs": {}, "error_group": "mail" }), "Remove at least 7 jobs for good?"),
+        (json!({ "action": "drain_queue", "queue": "mail" }), "Remove all 4 waiting jobs of the queue mail for good?"),
+    ] {
+        let page = asked(action).await;
+        assert!(page.text.contains(&format!("<h1>{question}</h1>")), "{question}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_needs_no_question_cannot_be_hidden_behind_one() {
+    let page = asked(json!({ "action": "enqueue", "queue": "mail", "kind": "send", "payload": 1 })).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    assert!(!page.text.contains("<form method=\"post\" action=\"/actions\""), "{}", page.text);
+}
+
+#[tokio::test]
+async fn the_way_back_from_a_question_leads_to_no_other_site() {
+    for back in ["//evil.example", "/%09/evil.example", "https://evil.example", "/%5Cevil.example"] {
+        let page =
+            get(&format!("/confirm?action=%7B%22action%22%3A%22cancel_job%22%2C%22id%22%3A%221%22%7D&back={back}"))
+                .await;
+        assert!(!page.text.contains("evil.example"), "{back}: {}", page.text);
+    }
 }
 
 #[tokio::test]

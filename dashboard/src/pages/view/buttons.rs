@@ -30,7 +30,7 @@ impl View<'_> {
             return html! {};
         }
         if action.is_destructive() || action.jobs().is_some() {
-            return html! { a class=(style.class()) role="button" href=(self.link_to_confirm(action)) { (label) } };
+            return html! { a class=(style.class()) href=(self.link_to_confirm(action)) { (label) } };
         }
         self.form(action, html! { button class=(style.class()) type="submit" { (label) } })
     }
@@ -51,6 +51,11 @@ impl View<'_> {
                 (content)
             }
         }
+    }
+
+    /// The value with which a field was shown: it is sent only if it was changed.
+    pub fn was(&self, name: &str, value: &str) -> Markup {
+        html! { input type="hidden" name={ "was:" (name) } value=(value); }
     }
 
     /// Whether there are buttons at all.

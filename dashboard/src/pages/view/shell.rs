@@ -23,6 +23,8 @@ pub enum Section {
     Quarantine,
     /// A page that is in no menu.
     None,
+    /// A page for somebody who was not let in: it shows nothing of the dashboard.
+    Outside,
 }
 
 const MENU: [(Section, &str, Place<'static>); 7] = [
@@ -70,8 +72,12 @@ impl<'a> View<'a> {
                 }
                 body data-live-from=(format!("{}/live", self.visit.base)) {
                     a.skip href="#content" { "Skip to the content" }
-                    (self.header(section))
-                    main id="content" { (self.note()) (content) }
+                    @if section == Section::Outside {
+                        main id="content" { (content) }
+                    } @else {
+                        (self.header(section))
+                        main id="content" { (self.note()) (content) }
+                    }
                 }
             }
         };

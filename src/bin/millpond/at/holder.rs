@@ -21,7 +21,7 @@ pub async fn reach(path: &Path, token: Option<String>) -> Result<Client> {
     if let Some(holder) = &holder {
         sockets.extend(listening(holder.id).into_iter().take(SOCKETS_MAX));
     }
-    for socket in sockets {
+    for socket in sockets.into_iter().filter(|socket| is_own(socket)) {
         let client = Client::at_socket(&socket, token.clone());
         if is_of(&client, path).await {
             let who = holder.as_ref().map_or("another process".to_owned(), Holder::to_string);
@@ -79,8 +79,13 @@ fn listening(_: u32) -> Vec<PathBuf> {
     Vec::new()
 }
 
+#[cfg(not(target_os = "linux"))]
+fn is_own(_: &Path) -> bool {
+    true
+}
+
 #[cfg(target_os = "linux")]
-use linux::{find, listening};
+use linux::{find, is_own, listening};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -126,9 +131,17 @@ mod linux {
         sockets.collect()
     }
 
-    /// The system knows a socket by the name with which it was made. The dashboard gives it another one afterwards.
+    /// The system knows a socket by the name with which it was made. The dashboard makes `jobs.redb.sock` as
+    /// `jobs.redb.sock.1234/socket` and gives it its name afterwards.
     fn renamed(made: &str) -> PathBuf {
-        let now = made.strip_suffix(".new").filter(|_| !Path::new(made).exists());
+        let folder = made.strip_suffix("/socket").filter(|_| !Path::new(made).exists());
+        let now = folder.and_then(|folder| folder.rsplit_once('.')).map(|(path, _)| path);
         PathBuf::from(now.unwrap_or(made))
+    }
+
+    /// Whether a socket belongs to the user of this program. Others do not get the token.
+    pub(super) fn is_own(socket: &Path) -> bool {
+        let own = fs::metadata("/proc/self").map(|own| own.uid());
+        fs::metadata(socket).is_ok_and(|socket| own.is_ok_and(|own| own == socket.uid()))
     }
 }

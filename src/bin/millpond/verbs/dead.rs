@@ -98,7 +98,7 @@ async fn change(matches: &ArgMatches, is_redrive: bool) -> Result<ExitCode> {
         (true, true) => vec![Action::RedriveJobs { jobs, error_group }],
         (false, false) => {
             confirm(matches, &format!("purge {} dead letters", ids.len()))?;
-            purges(&at, ids).await?
+            ids.into_iter().map(|id| Action::PurgeJob { id }).collect()
         }
         (true, false) => {
             confirm_purge(matches, &at, &jobs, error_group.as_deref()).await?;
@@ -106,20 +106,6 @@ async fn change(matches: &ArgMatches, is_redrive: bool) -> Result<ExitCode> {
         }
     };
     act(matches, at, actions).await
-}
-
-/// A job that is not a dead letter is not purged.
-async fn purges(at: &At, ids: Vec<String>) -> Result<Vec<Action>> {
-    let mut actions = Vec::new();
-    for id in ids {
-        let state = at.source.job(&id).await?.row.state;
-        if state != "dead" {
-            let text = format!("job {id} is {state}, not a dead letter: nothing was purged");
-            return Err(crate::exit::Failed::new(crate::exit::Exit::Conflict, text).into());
-        }
-        actions.push(Action::DeleteJob { id });
-    }
-    Ok(actions)
 }
 
 async fn confirm_purge(matches: &ArgMatches, at: &At, jobs: &JobQuery, group: Option<&str>) -> Result<()> {
@@ -131,7 +117,8 @@ async fn confirm_purge(matches: &ArgMatches, at: &At, jobs: &JobQuery, group: Op
         Some(group) => {
             let summary = at.source.dead(jobs.queue.as_deref()).await?;
             let found = summary.groups.iter().find(|found| found.error == group).map_or(0, |found| found.count);
-            format!("purge {} dead letters with the error {group:?}", count(found))
+            let at_least = if summary.read < summary.total { "at least " } else { "" };
+            format!("purge {at_least}{} dead letters with the error {group:?}", count(found))
         }
         None => format!("purge {} {}", count(at.source.count(dead.clone()).await?), filter::words(&dead)),
     };
