@@ -549,9 +549,14 @@ impl Driver {
         self.until(is_idle).await;
     }
 
-    /// Waits until no job can start before the clock moves or a running handler returns.
+    /// Waits until no job can start before the clock moves or a running handler returns, each job that was handed out has begun and
+    /// has joined its batch, if it has one, and everything that is due by now is written.
     pub async fn settled(&self) {
-        self.until(|engine| engine.is_quiet()).await;
+        self.until(|engine| engine.is_settled()).await;
+        if !self.engine.is_forked() {
+            // The dispatcher may have asked for start marks, for which nothing else waits.
+            self.written().await;
+        }
     }
 
     async fn until(&self, done: impl Fn(&Engine) -> bool) {
@@ -581,6 +586,12 @@ impl Driver {
 
     /// Waits until the writer has done everything that was submitted so far, and the dispatcher has processed it.
     async fn flush(&self) {
+        self.written().await;
+        self.engine.dispatch_now();
+    }
+
+    /// Waits until the writer has done everything that was submitted so far.
+    async fn written(&self) {
         let (reply, done) = oneshot::channel();
         let reply = move || {
             let _ = reply.send(());
@@ -588,7 +599,6 @@ impl Driver {
         if self.engine.between_commits(reply) {
             let _ = done.await;
         }
-        self.engine.dispatch_now();
     }
 
     /// The state of every job, for comparison with a model.

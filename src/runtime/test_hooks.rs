@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dispatcher;
 use super::engine::Engine;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{RunId, Scheduler};
 use crate::sync::atomic::Ordering;
 
 impl Engine {
@@ -17,6 +17,21 @@ impl Engine {
     pub fn is_quiet(&self) -> bool {
         let now = self.now();
         self.writer_is_idle() && self.scheduler().is_quiet(now) && self.upkeep().is_quiet(self)
+    }
+
+    /// Whether in addition the attempt of each job that was handed out has begun, and has joined its batch if it has one: when the
+    /// clock moves, the wait of the batch is measured from a time before that.
+    pub fn is_settled(&self) -> bool {
+        if !self.is_quiet() {
+            return false;
+        }
+        // While the file cannot be written, a job that was handed out may not begin.
+        let is_settled = self.unwritable().is_some() || self.has_begun_all();
+        if !is_settled {
+            // The caller looks again at once.
+            self.moved.notify_waiters();
+        }
+        is_settled
     }
 
     /// Calls batch handlers with the jobs that wait for others, if no other job can join before the clock moves or a running
@@ -36,9 +51,12 @@ impl Engine {
     /// Whether the attempt of each job that was handed out has begun, and has joined its batch if it has one. If not, another
     /// thread is about to do that.
     fn has_begun_all(&self) -> bool {
-        let handed_out = self.scheduler().running();
-        let begun = self.executor.running.all();
-        begun.len() == handed_out && !begun.iter().any(|attempt| attempt.is_joining())
+        let runs = self.scheduler().runs();
+        let has_begun = |run: &RunId| {
+            let attempt = self.executor.running.get(run.job);
+            attempt.is_some_and(|attempt| attempt.run == *run && !attempt.is_joining())
+        };
+        runs.iter().all(has_begun)
     }
 
     /// Whether in addition nothing runs.

@@ -99,6 +99,11 @@ impl Scheduler {
         self.handed_out.get(id).map(|handed| handed.order)
     }
 
+    /// The runs whose handlers have not returned.
+    pub fn runs(&self) -> Vec<RunId> {
+        self.handed_out.iter().filter(|handed| !handed.finished).map(|handed| handed.run).collect()
+    }
+
     pub fn running(&self) -> usize {
         self.handed_out.running()
     }

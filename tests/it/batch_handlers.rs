@@ -1,15 +1,17 @@
 //! A batch handler gets many jobs with one call. Everything that holds for a single job holds for each of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{
-    Batch, Builder, CancelOutcome, Capacity, Data, Enqueued, Error, FailureKind, Handled, Job, Jobs, Keep, Kind,
-    Millpond, NewJob, Outcome, QueueSettings, Rate, Retention, Retry, State, Verdicts, WhenFull, WorkerBuilder,
+    Batch, Builder, CancelOutcome, Capacity, Clock, Data, Enqueued, Error, FailureKind, Handled, Job, Jobs, Keep, Kind,
+    Millpond, NewJob, Outcome, QueueSettings, Rate, Retention, Retry, State, Timestamp, Verdicts, WhenFull,
+    WorkerBuilder,
 };
+use redb::backends::InMemoryBackend;
 use redb::{ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +133,88 @@ async fn a_full_batch_is_handled_at_once_and_the_rest_after_the_wait_of_its_firs
     all_finished(&pond, &[ids[8], late]).await;
     assert_eq!(calls.all()[2], [8, 9]);
     assert_sound(&pond).await;
+}
+
+/// A clock that can halt the dispatcher's thread whenever that reads it.
+#[derive(Clone, Default)]
+struct HaltingClock {
+    clock: ManualClock,
+    dispatcher: Arc<(Mutex<Halt>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Halt {
+    halts: bool,
+    is_halted: bool,
+    /// How many readings it may make.
+    readings: usize,
+}
+
+impl Clock for HaltingClock {
+    fn wall(&self) -> Timestamp {
+        if std::thread::current().name() == Some("millpond-dispatcher") {
+            let (halt, changed) = &*self.dispatcher;
+            let mut halt = halt.lock().unwrap();
+            halt.is_halted = true;
+            changed.notify_all();
+            halt = changed.wait_while(halt, |halt| halt.halts && halt.readings == 0).unwrap();
+            halt.is_halted = false;
+            halt.readings = halt.readings.saturating_sub(1);
+        }
+        self.clock.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn on_move(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.clock.on_move(wake);
+    }
+}
+
+impl HaltingClock {
+    fn halts(&self, halts: bool) {
+        self.dispatcher.0.lock().unwrap().halts = halts;
+        self.dispatcher.1.notify_all();
+    }
+
+    /// Lets the dispatcher make one reading after another, until it is halted and this is true.
+    fn halted_when(&self, is_there: impl Fn() -> bool) {
+        let (halt, changed) = &*self.dispatcher;
+        loop {
+            let waits = |halt: &mut Halt| !halt.is_halted || halt.readings > 0;
+            let mut halt = changed.wait_while(halt.lock().unwrap(), waits).unwrap();
+            if is_there() {
+                return;
+            }
+            halt.readings = 1;
+            changed.notify_all();
+        }
+    }
+}
+
+/// Otherwise the wait of a batch could begin after a test has moved the clock, and never end.
+#[tokio::test]
+async fn a_queue_is_settled_when_the_jobs_that_were_handed_out_have_joined_their_batches() {
+    let clock = HaltingClock::default();
+    let builder = Millpond::builder().clock(clock.clone()).retention(keep_all());
+    let pond = builder.open_backend(InMemoryBackend::new()).unwrap();
+    let (worker, calls) = recording(&pond, Batch::up_to(4).wait(WAIT));
+    worker.start().unwrap();
+    settled(&pond).await;
+    clock.halts(true);
+    let ids = [pond.enqueue("q", work(1)).await.unwrap()];
+    let queue = pond.queue("q").unwrap();
+    clock.halted_when(|| queue.counts().running == 1);
+    // The dispatcher has handed the job out, and has not come to its batch.
+    let is_settled = tokio::time::timeout(WAIT, settled(&pond)).await.is_ok();
+    clock.halts(false);
+    assert!(!is_settled);
+    settled(&pond).await;
+    clock.clock.advance(WAIT);
+    all_finished(&pond, &ids).await;
+    assert_eq!(calls.all(), [[1]]);
 }
 
 #[tokio::test]

@@ -71,7 +71,9 @@ async fn a_run_number_rises_across_crashes_and_stops_whatever_the_clock_does() {
     let mut calls = hanging(&pond, &runs);
     let id = pond.enqueue("q", work(1).max_attempts(10)).await.unwrap();
     calls.recv().await;
-    // The process is killed at once: the file does not have the start mark. Then the same happens again.
+    // The process is killed at once: the file does not have the start mark. Then the same happens again. Nothing is written
+    // while the file is copied: the copy would have pages of two commits.
+    settled(&pond).await;
     let mut path = disk.dir.path().join("crash.redb");
     std::fs::copy(disk.path(), &path).unwrap();
     drop(pond);
@@ -81,11 +83,12 @@ async fn a_run_number_rises_across_crashes_and_stops_whatever_the_clock_does() {
         calls.recv().await;
         if n == 2 {
             disk.clock.advance(SECOND);
-            settled(&pond).await;
         }
         if n == 4 {
             disk.clock.set_wall(Timestamp::EPOCH);
         }
+        // The start mark is written, and that the clock was set.
+        settled(&pond).await;
         if n % 2 == 0 {
             let next = disk.dir.path().join(format!("crash{n}.redb"));
             std::fs::copy(&path, &next).unwrap();
