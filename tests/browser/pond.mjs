@@ -12,11 +12,13 @@ export function chromiumPath() {
   return places.find((place) => place && existsSync(place));
 }
 
-// Starts the example and waits until it says where it listens.
+// Starts the example, or the program that `MILLPOND_EXAMPLE` names, and waits until it says where it listens.
 export function startExample(jobs) {
   const features = process.env.MILLPOND_FEATURES ?? "dashboard";
   const words = ["run", "--quiet", "--features", features, "--example", "dashboard", "--", "--port", "0", "--jobs", `${jobs}`];
-  const child = spawn("cargo", words, { cwd: PROJECT, stdio: ["ignore", "pipe", "inherit"] });
+  const built = process.env.MILLPOND_EXAMPLE;
+  const [program, args] = built ? [built, words.slice(words.indexOf("--") + 1)] : ["cargo", words];
+  const child = spawn(program, args, { cwd: PROJECT, stdio: ["ignore", "pipe", "inherit"] });
   const url = new Promise((resolve, reject) => {
     let said = "";
     child.stdout.on("data", (bytes) => {
