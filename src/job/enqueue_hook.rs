@@ -15,6 +15,11 @@ impl EnqueueHooks {
         self.0.push(Quiet::new(Box::new(hook)));
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the job as the hooks have changed it.
     ///
     /// # Errors

@@ -66,7 +66,9 @@ impl Prepare for Preparer {
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            let job = call.prepare(queue, self.hooks.apply(queue, job)?, left.max(1))?;
+            // Without hooks, the job is not moved into a result and out of it.
+            let job = if self.hooks.is_empty() { job } else { self.hooks.apply(queue, job)? };
+            let job = call.prepare(queue, job, left.max(1))?;
             let bytes = job.bytes.len();
             prepared.push(job);
             size.add(bytes)?;

@@ -415,28 +415,49 @@ impl QueueState {
         now: Now,
         shared: &mut Shared<'_>,
     ) -> Pick {
+        let pick = if self.limited.is_empty() {
+            self.pick_one(queue, running, thread_is_free, now, shared)
+        } else {
+            self.pick_after_offers(queue, running, thread_is_free, now, shared)
+        };
+        if matches!(pick, Pick::Nothing | Pick::NoThread) && !self.waits_for.is_empty() {
+            let can_start = matches!(pick, Pick::Nothing) && self.has_slot(running, now);
+            self.give_up_turns(queue, can_start, shared.limits);
+        }
+        pick
+    }
+
+    /// [`pick`](Self::pick) where jobs wait for units of shared limits.
+    fn pick_after_offers(
+        &mut self,
+        queue: QueueId,
+        running: usize,
+        thread_is_free: bool,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) -> Pick {
         // Bounds the loop: no job has to be offered its units twice.
         let mut offers_left = self.limited.len();
-        let (pick, has_slot) = loop {
+        loop {
             let waiting = self.limited.len();
             let offered = self.offer_units(queue, shared.limits);
             let pick = self.pick_one(queue, running, thread_is_free, now, shared);
-            let is_held = self.circuits.as_ref().is_some_and(|circuits| circuits.wait(None, now).is_some());
-            let has_slot = !self.paused && !is_held && running < self.slots() && self.closed_until.is_none();
             // The jobs that were offered their units may have to wait for something else, such as another limit or the rate of
             // their group: then the next ones are offered theirs.
             let waits_for_another =
                 |(key, id): &(LimitKey, JobId)| self.limited.limit_of(*id).is_none_or(|now| now != *key);
             let has_moved = self.limited.len() < waiting || offered.iter().any(waits_for_another);
-            if !matches!(pick, Pick::Nothing) || !has_slot || !has_moved || offers_left == 0 {
-                break (pick, has_slot);
+            if !matches!(pick, Pick::Nothing) || !has_moved || offers_left == 0 || !self.has_slot(running, now) {
+                return pick;
             }
             offers_left -= 1;
-        };
-        if matches!(pick, Pick::Nothing | Pick::NoThread) {
-            self.give_up_turns(queue, has_slot && matches!(pick, Pick::Nothing), shared.limits);
         }
-        pick
+    }
+
+    /// Whether a job could start beside so many others, if there is one.
+    fn has_slot(&self, running: usize, now: Now) -> bool {
+        let is_held = self.circuits.as_ref().is_some_and(|circuits| circuits.wait(None, now).is_some());
+        !self.paused && !is_held && running < self.slots() && self.closed_until.is_none()
     }
 
     /// Whether the queue must be asked for another job if so many run. It must also be asked if it has no slot and waits for a limit,
