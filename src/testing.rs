@@ -549,14 +549,10 @@ impl Driver {
         self.until(is_idle).await;
     }
 
-    /// Waits until no job can start before the clock moves or a running handler returns, each job that was handed out has begun and
-    /// has joined its batch, if it has one, and everything that is due by now is written.
+    /// Waits until no job can start before the clock moves or a running handler returns, and each job that was handed out has
+    /// begun and has joined its batch, if it has one.
     pub async fn settled(&self) {
         self.until(|engine| engine.is_settled()).await;
-        if !self.engine.is_forked() {
-            // The dispatcher may have asked for start marks, for which nothing else waits.
-            self.written().await;
-        }
     }
 
     async fn until(&self, done: impl Fn(&Engine) -> bool) {
@@ -586,12 +582,6 @@ impl Driver {
 
     /// Waits until the writer has done everything that was submitted so far, and the dispatcher has processed it.
     async fn flush(&self) {
-        self.written().await;
-        self.engine.dispatch_now();
-    }
-
-    /// Waits until the writer has done everything that was submitted so far.
-    async fn written(&self) {
         let (reply, done) = oneshot::channel();
         let reply = move || {
             let _ = reply.send(());
@@ -599,6 +589,7 @@ impl Driver {
         if self.engine.between_commits(reply) {
             let _ = done.await;
         }
+        self.engine.dispatch_now();
     }
 
     /// The state of every job, for comparison with a model.

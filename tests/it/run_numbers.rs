@@ -87,7 +87,8 @@ async fn a_run_number_rises_across_crashes_and_stops_whatever_the_clock_does() {
         if n == 4 {
             disk.clock.set_wall(Timestamp::EPOCH);
         }
-        // The start mark is written, and that the clock was set.
+        // The first asks for what is to be written now: a start mark, or that the clock was set. The second waits for that.
+        settled(&pond).await;
         settled(&pond).await;
         if n % 2 == 0 {
             let next = disk.dir.path().join(format!("crash{n}.redb"));
