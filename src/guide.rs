@@ -32,6 +32,8 @@ macro_rules! page {
         #[doc = "[guest-examples]: https://docs.rs/millpond-guest"]
         #[doc = "[guest-sdk]: https://docs.rs/millpond-guest"]
         #[doc = "[jobs.wit]: https://docs.rs/crate/millpond/latest/source/wit/jobs.wit"]
+        #[doc = "[picture-of-job]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/dead_job-wide-light.png"]
+        #[doc = "[picture-of-queues]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/overview-wide-light.png"]
         #[doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
         #[doc = "[wit]: https://docs.rs/crate/millpond/latest/source/wit/README.md"]
         #[doc = ""]

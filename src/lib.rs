@@ -22,6 +22,7 @@
 #![doc = "[metrics]: guide::metrics"]
 #![doc = "[order]: guide::order"]
 #![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
+#![doc = "[picture]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/overview-wide-light.png"]
 #![doc = "[plugins]: guide::plugins"]
 #![doc = "[rates]: guide::rates"]
 #![doc = "[retries]: guide::retries"]
