@@ -174,8 +174,7 @@ fn unique(unique: Unique) -> String {
     name.unwrap_or_else(|| format!("{unique:?}"))
 }
 
-/// How many jobs of a queue are in a state, where that is kept and nothing has to be read. A job that runs is in no row of
-/// its own, so running jobs are counted.
+/// How many jobs of a queue are in a state, where that is kept and nothing has to be read.
 pub(super) fn kept_count(pond: &Millpond, query: &JobQuery) -> Option<u64> {
     let (queue, state) = (query.queue.as_deref()?, query.state.as_deref()?);
     let found = pond.queues().into_iter().find(|found| found.name() == queue).filter(|_| query.is_plain())?;
@@ -183,6 +182,7 @@ pub(super) fn kept_count(pond: &Millpond, query: &JobQuery) -> Option<u64> {
     match state {
         "pending" => Some(counts.pending),
         "scheduled" => Some(counts.scheduled),
+        "running" => Some(counts.running + counts.ending),
         "retrying" => Some(counts.retrying),
         "completed" => Some(counts.completed),
         "dead" => Some(counts.dead),
