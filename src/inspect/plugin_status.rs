@@ -1,6 +1,6 @@
 //! The plugins that run in an open file.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::executor::{PluginHandle, PluginLimits, ServiceCounts};
 use crate::job::PluginHash;
@@ -18,7 +18,7 @@ pub struct PluginStatus {
     /// Its name. Plugins of several kinds can have the same one: each has a suspension and counts of its own.
     pub name: String,
     /// Its version, which attempts that start now run: the SHA-256 of its file.
-    #[serde(serialize_with = "in_hex")]
+    #[serde(serialize_with = "PluginHash::in_hex")]
     pub hash: PluginHash,
     /// Whether it is suspended, because [too many](PluginLimits::traps_in_a_row) attempts in a row broke. Its jobs wait.
     pub suspended: bool,
@@ -37,10 +37,6 @@ pub struct PluginStatus {
     pub limits: PluginLimits,
     /// What it is granted, each grant in words, as [`Grant`](crate::Grant) displays it.
     pub grants: Vec<String>,
-}
-
-fn in_hex<S: Serializer>(hash: &PluginHash, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(hash)
 }
 
 pub(crate) fn plugins(engine: &Engine) -> Vec<PluginStatus> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "wasm")]
+use serde::Serializer;
 use serde::{Deserialize, Serialize};
 
 /// Which version of a plugin: the SHA-256 of its file.
@@ -27,6 +29,12 @@ impl PluginHash {
     /// The hash's bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Serializes it as hexadecimal digits, where people read it.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn in_hex<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

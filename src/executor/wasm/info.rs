@@ -1,6 +1,6 @@
 //! What [`Plugin::check`](crate::Plugin::check) reports about a plugin.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 
@@ -17,7 +17,7 @@ pub struct PluginInfo {
     /// The plugin's name.
     pub name: String,
     /// The version: the SHA-256 of the file.
-    #[serde(serialize_with = "in_hex")]
+    #[serde(serialize_with = "PluginHash::in_hex")]
     pub hash: PluginHash,
     /// The size of the file in bytes.
     pub bytes: usize,
@@ -82,8 +82,4 @@ fn functions(import: &ComponentItem, engine: &Engine) -> Vec<String> {
     let items = interface.exports(engine);
     let functions = items.filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
     functions.map(|(name, _)| name.to_owned()).collect()
-}
-
-fn in_hex<S: Serializer>(hash: &PluginHash, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(hash)
 }
