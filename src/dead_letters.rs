@@ -278,6 +278,31 @@ impl DeadLetters {
         Commit::new(async move { Ok(purged.await?.changed > 0) })
     }
 
+    /// Removes these dead letters permanently. Ids of jobs that are not dead letters are ignored. Returns how many were removed.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # let ids = dead_letters(&pond, "no such order", 0..3).await?;
+    /// assert_eq!(pond.dead_letters().purge_some(ids[..2].to_vec()).await?, 2);
+    /// assert_eq!(pond.queue("billing")?.counts().dead, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn purge_some(&self, ids: impl IntoIterator<Item = impl Into<JobId>>) -> Commit<u64> {
+        let ids: Vec<JobId> = ids.into_iter().map(Into::into).collect();
+        let engine = self.engine.clone();
+        Commit::new(async move {
+            let (mut ids, mut purged) = (&ids[..], 0);
+            while !ids.is_empty() {
+                let some = ids[..ids.len().min(AT_ONCE)].to_vec();
+                let purge = engine.change_in_bulk(move |batch| verbs::purge(batch, &some));
+                let Progress { changed, looked_at } = purge.await?;
+                purged += changed;
+                ids = &ids[looked_at..];
+            }
+            Ok(purged)
+        })
+    }
+
     /// Removes all dead letters that match permanently. Returns how many were removed.
     ///
     /// ```
@@ -293,14 +318,8 @@ impl DeadLetters {
         Commit::new(async move {
             let (mut purged, mut cursor) = (0, None);
             loop {
-                let (mut ids, next) = dead.ids(&filter, cursor)?;
-                while !ids.is_empty() {
-                    let some = ids.clone();
-                    let purge = dead.engine.change_in_bulk(move |batch| verbs::purge(batch, &some));
-                    let Progress { changed, looked_at } = purge.await?;
-                    purged += changed;
-                    ids.drain(..looked_at);
-                }
+                let (ids, next) = dead.ids(&filter, cursor)?;
+                purged += dead.purge_some(ids).await?;
                 cursor = next;
                 if cursor.is_none() {
                     return Ok(purged);

@@ -163,6 +163,20 @@ async fn more_dead_letters_than_one_page_are_redriven_and_purged() {
 }
 
 #[tokio::test]
+async fn chosen_dead_letters_are_purged_and_other_jobs_are_left_alone() {
+    let (_, pond) = memory();
+    dead_lettering(&pond, "q");
+    let dead = pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
+    drained(&pond).await;
+    let waiting = pond.enqueue("other", work(0)).await.unwrap();
+    let chosen = dead[..1_400].iter().copied().chain([waiting, dead[0]]);
+    assert_eq!(pond.dead_letters().purge_some(chosen).await.unwrap(), 1_400);
+    assert_eq!(pond.dead_letters().count(&JobFilter::new()).unwrap(), 100);
+    assert_eq!(state(&pond, waiting), State::Pending);
+    assert_eq!(pond.dead_letters().purge_some(Vec::<JobId>::new()).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
     let disk = OnDisk::new();
     let pond = millpond::Millpond::builder().open(disk.path()).unwrap();

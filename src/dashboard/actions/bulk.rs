@@ -1,15 +1,12 @@
 //! Actions on all jobs that match.
 
-use crate::{JobFilter, JobId, Millpond, Pace, Selection};
+use crate::{Millpond, Pace, Selection};
 
 use super::super::api::{Done, JobQuery, Problem};
 use super::super::dead::ids_in_group;
 use super::super::jobs::filter;
 use super::super::redact::Redact;
 use super::done;
-
-/// Dead letters that are purged by one commit, at most.
-const PURGED_AT_ONCE: usize = 500;
 
 fn select(pond: &Millpond, redact: &Redact, jobs: &JobQuery) -> Result<Selection, Problem> {
     Ok(pond.select(&filter(jobs, redact)?))
@@ -45,32 +42,10 @@ pub(super) fn redrive(pond: &Millpond, redact: &Redact, jobs: &JobQuery, group: 
 
 pub(super) fn purge(pond: &Millpond, redact: &Redact, jobs: &JobQuery, group: Option<&str>) -> Result<Done, Problem> {
     let filter = filter(jobs, redact)?;
+    let dead = pond.dead_letters();
     let purged = match group {
-        None => pond.dead_letters().purge_all(&filter).wait()?,
-        Some(group) => purge_some(pond, &filter, group)?,
+        None => dead.purge_all(&filter).wait()?,
+        Some(group) => dead.purge_some(ids_in_group(pond, &filter, group)?).wait()?,
     };
     Ok(done::jobs(purged, "purged"))
-}
-
-fn purge_some(pond: &Millpond, filter: &JobFilter, group: &str) -> Result<u64, Problem> {
-    let mut purged = 0;
-    for ids in ids_in_group(pond, filter, group)?.chunks(PURGED_AT_ONCE) {
-        purged += purge_chunk(pond, ids)?;
-    }
-    Ok(purged)
-}
-
-/// Purges a chunk. The calls are polled together, so that one commit makes all of them durable.
-fn purge_chunk(pond: &Millpond, ids: &[JobId]) -> Result<u64, Problem> {
-    let dead = pond.dead_letters();
-    let mut calls = tokio::task::JoinSet::new();
-    for id in ids {
-        calls.spawn_on(dead.purge(*id), &tokio::runtime::Handle::current());
-    }
-    let answers = tokio::runtime::Handle::current().block_on(calls.join_all());
-    let mut purged = 0;
-    for answer in answers {
-        purged += u64::from(answer?);
-    }
-    Ok(purged)
 }
