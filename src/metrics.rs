@@ -27,7 +27,7 @@ use meters::Meters;
 pub(crate) use meters::PluginReading;
 pub(crate) use meters::WorkerMeters;
 #[cfg(feature = "metrics")]
-pub(crate) use meters::{PondReading, QueueReading, STATES};
+pub(crate) use meters::{PondReading, QueueReading};
 
 /// Counters since the file was opened.
 ///

@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use crate::job::QueueId;
-use crate::runtime::Engine;
-use crate::storage::Tally;
+use crate::runtime::{Depth, Engine};
 
 /// A queue's counts. Every commit updates them, so that reading them costs nothing.
 ///
@@ -60,26 +59,14 @@ impl Counts {
 }
 
 pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
-    // Read the commit's counts first: a job whose end becomes durable in between is then counted as pending for a
-    // moment longer, rather than not at all.
-    let tally: Tally = engine.tally(queue);
-    let (taken, running) = {
-        let scheduler = engine.scheduler();
-        (scheduler.handed_out_in(queue) as u64, scheduler.running_in(queue) as u64)
-    };
-    split(&tally, taken, running)
+    shown(engine.depth(queue))
 }
 
-/// The commit's counts, with its pending jobs split into pending, running and ending by what the scheduler knows. The
-/// scheduler can have handed out more jobs by now than were pending at that commit; the commit counts the others as
-/// delayed.
-fn split(tally: &Tally, taken: u64, running: u64) -> Counts {
-    let taken = taken.min(tally.pending);
-    let running = running.min(taken);
+fn shown(Depth { tally, pending, running, ending }: Depth) -> Counts {
     Counts {
-        pending: tally.pending - taken,
+        pending,
         running,
-        ending: taken - running,
+        ending,
         scheduled: tally.scheduled,
         retrying: tally.retrying,
         completed: tally.completed,
@@ -97,6 +84,7 @@ fn split(tally: &Tally, taken: u64, running: u64) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Tally;
 
     #[test]
     fn a_job_promoted_and_taken_since_the_commit_is_counted_once() {
@@ -104,7 +92,7 @@ mod tests {
         for (taken, running, [pending, still_running, ending]) in
             [(0, 0, [3, 0, 0]), (2, 1, [1, 1, 1]), (4, 4, [0, 3, 0]), (8, 1, [0, 1, 2])]
         {
-            let counts = split(&tally, taken, running);
+            let counts = shown(Depth::of(tally, taken, running));
             assert_eq!([counts.pending, counts.running, counts.ending], [pending, still_running, ending]);
             assert_eq!(counts.unfinished(), 8, "{taken} taken");
         }

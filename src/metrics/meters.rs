@@ -126,8 +126,8 @@ pub(crate) struct QueueReading {
     pub enqueued_total: u64,
     pub dead_total: u64,
     pub limiter_waits: u64,
-    /// The jobs in each state.
-    pub states: [(&'static str, u64); 8],
+    /// The jobs in each of [`STATES`].
+    pub jobs: [u64; STATES.len()],
     /// How long the oldest ready job has waited; zero if there is none.
     pub oldest_ready: Duration,
 }
@@ -147,8 +147,8 @@ pub(crate) struct PondReading {
 impl QueueReading {
     /// What is told of a queue that was removed.
     pub fn removed(queue: Arc<str>) -> Self {
-        let states = STATES.map(|state| (state, 0));
-        Self { queue, enqueued_total: 0, dead_total: 0, limiter_waits: 0, states, oldest_ready: Duration::ZERO }
+        let jobs = [0; STATES.len()];
+        Self { queue, enqueued_total: 0, dead_total: 0, limiter_waits: 0, jobs, oldest_ready: Duration::ZERO }
     }
 
     pub fn tell(self) {
@@ -156,7 +156,7 @@ impl QueueReading {
         counter!("millpond.jobs.enqueued", &of()).absolute(self.enqueued_total);
         counter!("millpond.jobs.dead", &of()).absolute(self.dead_total);
         counter!("millpond.limiter.waits", &of()).absolute(self.limiter_waits);
-        for (state, jobs) in self.states {
+        for (state, jobs) in STATES.into_iter().zip(self.jobs) {
             let labels = [("queue", self.queue.clone()), ("state", state.into())];
             gauge!("millpond.queue.jobs", &labels).set(jobs as f64);
         }
@@ -182,9 +182,8 @@ impl PondReading {
     }
 }
 
-/// The states of [`QueueReading::states`].
-pub(crate) const STATES: [&str; 8] =
-    ["pending", "running", "ending", "scheduled", "retrying", "completed", "dead", "cancelled"];
+/// The states of [`QueueReading::jobs`].
+const STATES: [&str; 8] = ["pending", "running", "ending", "scheduled", "retrying", "completed", "dead", "cancelled"];
 
 /// What is read of one plugin.
 #[cfg(feature = "wasm")]

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::every::Every;
+use super::own_thread::{Chore, OwnThread};
 use crate::alarms::{Action, Alarm, AlarmChange, Condition};
 use crate::error::Error;
 use crate::error::panics::catch;
 use crate::job::QueueId;
 use crate::runtime::engine::Engine;
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, thread};
+use crate::sync::Mutex;
 use crate::time::Now;
 
-/// How often the conditions are checked. They are meant for people, who need not know earlier.
-const EVERY: Duration = Duration::from_secs(10);
+/// The conditions are meant for people, who need not know earlier.
+const CHORE: Chore =
+    Chore { every: Duration::from_secs(10), thread: "millpond-alarms", undone: "alarms could not be checked" };
 
 /// How many queues a check looks at for one alarm, at most: for one about ready jobs it reads the file for each.
 const QUEUES_MAX: usize = 1_000;
@@ -23,18 +23,14 @@ const QUEUES_MAX: usize = 1_000;
 /// Checks the alarms, on a thread of its own: a check reads the file, and calls code of the application.
 #[derive(Default)]
 pub(in crate::runtime) struct AlarmWatch {
-    next: Every,
+    thread: OwnThread,
+    has_any: bool,
     watched: Arc<Watched>,
 }
 
+/// The alarms. Only the thread that checks locks this.
 #[derive(Default)]
-struct Watched {
-    /// A thread checks at this moment.
-    is_busy: AtomicBool,
-    /// Only the thread that checks locks this.
-    alarms: Mutex<Vec<WatchedAlarm>>,
-    has_any: bool,
-}
+struct Watched(Mutex<Vec<WatchedAlarm>>);
 
 struct WatchedAlarm {
     alarm: Alarm,
@@ -49,36 +45,21 @@ impl AlarmWatch {
     pub fn of(alarms: Vec<Alarm>) -> Self {
         let has_any = !alarms.is_empty();
         let alarms = alarms.into_iter().map(|alarm| WatchedAlarm { alarm, told: Holds::new() }).collect();
-        let watched = Watched { is_busy: AtomicBool::new(false), alarms: Mutex::new(alarms), has_any };
-        Self { next: Every::default(), watched: Arc::new(watched) }
+        Self { has_any, watched: Arc::new(Watched(Mutex::new(alarms))), thread: OwnThread::default() }
     }
 
     pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        if !self.watched.has_any || engine.is_stepped() {
+        if !self.has_any || engine.is_stepped() {
             return Duration::MAX;
         }
-        if let Some(wait) = self.next.wait(EVERY, now) {
-            return wait;
-        }
-        if self.watched.is_busy.swap(true, Ordering::SeqCst) {
-            return EVERY;
-        }
         let (engine, watched) = (engine.clone(), self.watched.clone());
-        let check = move || {
-            watched.check(&engine);
-            watched.is_busy.store(false, Ordering::SeqCst);
-        };
-        if let Err(error) = thread::Builder::new().name("millpond-alarms".into()).spawn(check) {
-            self.watched.is_busy.store(false, Ordering::SeqCst);
-            tracing::warn!(%error, "alarms could not be checked: no thread could be started");
-        }
-        EVERY
+        self.thread.run_once(&CHORE, now, move || watched.check(&engine))
     }
 }
 
 impl Watched {
     fn check(&self, engine: &Arc<Engine>) {
-        for watched in self.alarms.lock().unwrap_or_else(|e| e.into_inner()).iter_mut() {
+        for watched in self.0.lock().unwrap_or_else(|e| e.into_inner()).iter_mut() {
             // What cannot be read at the moment stays as it was told.
             let Ok(holds) = holds(engine, &watched.alarm) else { continue };
             for change in changes(watched.alarm.condition, &watched.told, &holds) {

@@ -13,6 +13,7 @@ mod gauges;
 #[path = "no_gauges.rs"]
 mod gauges;
 mod key_sweeper;
+mod own_thread;
 mod plugin_watch;
 mod pruner;
 mod unserved_watch;
