@@ -2,7 +2,8 @@
 
 use millpond::{Job, NewJob, Outcome, Retry};
 
-use crate::pond::{Pond, Work, empty};
+use crate::pond::{Pond, empty};
+use crate::stock::Work;
 use crate::tool::{Said, say};
 
 /// Would clear the screen, colour it, forge a line, or reverse one.

@@ -16,5 +16,8 @@ mod pond;
 mod process;
 mod run;
 mod shown;
+#[allow(dead_code, reason = "a terminal shows the ids")]
+#[path = "../support/stocked.rs"]
+mod stock;
 mod tool;
 mod unattended;

@@ -4,26 +4,17 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use millpond::Millpond;
 use millpond::dashboard::{Listen, Options, Server, serve};
-use millpond::{Every, Job, Kind, Millpond, NewJob, Outcome, Retry, Schedule};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::stock::stock;
 use crate::tool::{Said, millpond, say};
 
 /// How long an end is waited for before a test fails.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-
-#[derive(Serialize, Deserialize)]
-pub struct Work {
-    pub n: u64,
-}
-
-impl Kind for Work {
-    const KIND: &'static str = "work";
-}
 
 pub struct Pond {
     folder: TempDir,
@@ -31,40 +22,13 @@ pub struct Pond {
     served: Option<(Millpond, Server)>,
 }
 
-/// A file whose queue `mail` has jobs that wait (1 to 4), and whose queue `crm` has a completed job (5) and three dead
-/// letters (6 to 8). No process has it open.
+/// A file with the jobs of [`stock`]. No process has it open.
 pub fn stocked() -> Pond {
     let pond = empty();
     pond.with(|pond| async move {
-        let rich = NewJob::json("send", &json!({ "to": "a@example.org", "n": 1 }));
-        let rich = rich.unique_key("k").tag("tenant:7").header("trace", "abc").max_attempts(3);
-        pond.enqueue("mail", rich).await.unwrap();
-        let later = NewJob::json("send", &json!({ "n": 2 })).delay(Duration::from_secs(3_600));
-        pond.enqueue("mail", later).await.unwrap();
-        let member = |n: u64| NewJob::json("send", &json!({ "n": n })).group("customer 9");
-        pond.enqueue_many("mail", [member(3), member(4)]).await.unwrap();
-        work_off(&pond).await;
-        let daily = Every::new(Duration::from_secs(24 * 3_600));
-        let daily = Schedule::new(daily, "mail", NewJob::json("report", &json!({ "of": "today" })));
-        pond.schedule("daily", daily).await.unwrap();
+        stock(&pond).await;
     });
     pond
-}
-
-async fn work_off(pond: &Millpond) {
-    let worker = pond.worker("crm").retry(Retry::none()).handle(|job: Job<Work>| async move {
-        match job.n {
-            0 => Outcome::done_json(&json!({ "rows": 12 })),
-            1 | 2 => Err(format!("order {} was refused", job.n).into()),
-            _ => Ok(Outcome::dead_letter("no such customer")),
-        }
-    });
-    let worker = worker.start().unwrap();
-    for n in 0..4 {
-        let id = pond.enqueue("crm", Work { n }).await.unwrap();
-        tokio::time::timeout(WAIT_MAX, pond.finished(id)).await.unwrap().unwrap();
-    }
-    worker.stop().await.unwrap();
 }
 
 /// A file without jobs.

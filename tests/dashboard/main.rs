@@ -1,5 +1,7 @@
 //! An open queue as the source of the dashboard: what it shows, and what each action does.
 
+#[path = "../support/stocked.rs"]
+mod stock;
 #[path = "../support/mod.rs"]
 mod support;
 
