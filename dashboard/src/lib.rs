@@ -5,6 +5,7 @@
 //!
 //! | Module | What it does |
 //! |---|---|
+//! | `amounts` | numbers, sizes and durations for people |
 //! | `api` | the types of the JSON API |
 //! | `source` | what the dashboard needs to know |
 //! | `options` | who may use it, and what they may do |
@@ -14,6 +15,7 @@
 //! | `pages` | what people ask for |
 //! | `router`, `server` | where it is served |
 
+pub mod amounts;
 pub mod api;
 mod change;
 mod http;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::serve::{IncomingStream, Listener};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -107,35 +107,37 @@ async fn serve_tcp(source: Arc<dyn Source>, options: Options, address: SocketAdd
     let failed = |error| ServeError::Io(Listen::Tcp(address), error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let (stop, site) = site(source, options);
-    let stopping = site.stopping();
-    let service = routes(site).into_make_service_with_connect_info::<Peer>();
-    let task = tokio::spawn(async move {
-        ended(axum::serve(listener, service).with_graceful_shutdown(stopping).await);
-    });
     tracing::info!(target: "millpond", %address, "the dashboard listens");
-    Ok(Server {
-        address: Some(address),
-        #[cfg(unix)]
-        socket: None,
-        stop,
-        task,
-    })
-}
-
-/// A site whose live updates end with the server.
-fn site(source: Arc<dyn Source>, options: Options) -> (watch::Sender<bool>, Arc<Site>) {
-    let (stop, stopping) = watch::channel(false);
-    (stop, Arc::new(Site::new(source, options, Some(stopping))))
-}
-
-fn ended(result: io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(target: "millpond", %error, "the dashboard's server has ended");
-    }
+    let mut server = Server::start(listener, source, options);
+    server.address = Some(address);
+    Ok(server)
 }
 
 impl Server {
+    /// Serves at this listener. Live updates end with the server.
+    fn start<L>(listener: L, source: Arc<dyn Source>, options: Options) -> Self
+    where
+        L: Listener<Addr: fmt::Debug>,
+        Peer: for<'a> Connected<IncomingStream<'a, L>>,
+    {
+        let (stop, stopping) = watch::channel(false);
+        let site = Arc::new(Site::new(source, options, Some(stopping)));
+        let stopping = site.stopping();
+        let service = routes(site).into_make_service_with_connect_info::<Peer>();
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopping).await {
+                tracing::error!(target: "millpond", %error, "the dashboard's server has ended");
+            }
+        });
+        Self {
+            address: None,
+            #[cfg(unix)]
+            socket: None,
+            stop,
+            task,
+        }
+    }
+
     /// The address, if it listens at one; with the port that was free, if port 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -197,14 +199,10 @@ mod unix {
         }
         let listener = bind(&path).map_err(failed)?;
         let socket = Socket::at(path.clone()).map_err(failed)?;
-        let (stop, site) = site(source, options);
-        let stopping = site.stopping();
-        let service = routes(site).into_make_service_with_connect_info::<Peer>();
-        let task = tokio::spawn(async move {
-            ended(axum::serve(listener, service).with_graceful_shutdown(stopping).await);
-        });
         tracing::info!(target: "millpond", path = %path.display(), "the dashboard listens");
-        Ok(Server { address: None, socket: Some(socket), stop, task })
+        let mut server = Server::start(listener, source, options);
+        server.socket = Some(socket);
+        Ok(server)
     }
 
     /// A socket in the file system, which is removed with this value, unless another one has taken its place.

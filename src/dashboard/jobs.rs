@@ -10,6 +10,7 @@ use crate::{Cursor, Explanation, JobFilter, JobId, JobInfo, Millpond, State, Tim
 
 use super::api::{Code, Job, JobPage, JobQuery, JobRow, Paging, Problem, Progress, ScheduledFor, Time, Why};
 use super::body;
+use super::queues;
 use super::redact::Redact;
 use timeline::timeline;
 
@@ -177,18 +178,8 @@ fn unique(unique: Unique) -> String {
 /// How many jobs of a queue are in a state, where that is kept and nothing has to be read.
 pub(super) fn kept_count(pond: &Millpond, query: &JobQuery) -> Option<u64> {
     let (queue, state) = (query.queue.as_deref()?, query.state.as_deref()?);
-    let found = pond.queues().into_iter().find(|found| found.name() == queue).filter(|_| query.is_plain())?;
-    let counts = found.counts();
-    match state {
-        "pending" => Some(counts.pending),
-        "scheduled" => Some(counts.scheduled),
-        "running" => Some(counts.running + counts.ending),
-        "retrying" => Some(counts.retrying),
-        "completed" => Some(counts.completed),
-        "dead" => Some(counts.dead),
-        "cancelled" => Some(counts.cancelled),
-        _ => None,
-    }
+    let queue = queues::find(pond, queue).ok().filter(|_| query.is_plain())?;
+    queues::counts(&queue.counts()).in_state(state)
 }
 
 #[cfg(test)]

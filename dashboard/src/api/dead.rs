@@ -36,3 +36,15 @@ pub struct DeadSummary {
     /// The groups, the largest first.
     pub groups: Vec<DeadGroup>,
 }
+
+impl DeadSummary {
+    /// How many dead letters of a group were read: all of them, or at least so many if the summary [is partial](Self::is_partial).
+    pub fn count_of(&self, error_group: &str) -> u64 {
+        self.groups.iter().find(|group| group.error == error_group).map_or(0, |group| group.count)
+    }
+
+    /// Whether there are dead letters that were not read.
+    pub fn is_partial(&self) -> bool {
+        self.read < self.total
+    }
+}

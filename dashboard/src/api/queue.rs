@@ -39,6 +39,21 @@ impl Counts {
     pub fn unfinished(&self) -> u64 {
         self.pending + self.running + self.ending + self.scheduled + self.retrying
     }
+
+    /// How many jobs a list of the jobs in this state has. Jobs whose ends are being written are listed as running. `None` for
+    /// a state that is not counted.
+    pub fn in_state(&self, state: &str) -> Option<u64> {
+        match state {
+            "pending" => Some(self.pending),
+            "scheduled" => Some(self.scheduled),
+            "running" => Some(self.running + self.ending),
+            "retrying" => Some(self.retrying),
+            "completed" => Some(self.completed),
+            "dead" => Some(self.dead),
+            "cancelled" => Some(self.cancelled),
+            _ => None,
+        }
+    }
 }
 
 /// The circuit of a queue.

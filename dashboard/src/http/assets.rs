@@ -9,22 +9,33 @@ use crate::safety::asset_headers;
 /// A file that pages need.
 pub(crate) struct Asset {
     pub name: &'static str,
+    /// A number that changes with the content. It is part of the address, so browsers can keep the asset for ever.
+    pub version: u32,
     kind: &'static str,
     content: &'static str,
 }
 
 /// All of them.
 pub(crate) const ASSETS: [Asset; 3] = [
-    Asset { name: "style.css", kind: "text/css; charset=utf-8", content: include_str!("../../assets/style.css") },
-    Asset { name: "live.js", kind: "text/javascript; charset=utf-8", content: include_str!("../../assets/live.js") },
-    Asset { name: "icon.svg", kind: "image/svg+xml", content: include_str!("../../assets/icon.svg") },
+    Asset::new("style.css", "text/css; charset=utf-8", include_str!("../../assets/style.css")),
+    Asset::new("live.js", "text/javascript; charset=utf-8", include_str!("../../assets/live.js")),
+    Asset::new("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
 ];
 
 impl Asset {
-    /// A number that changes with the content (FNV-1a). It is part of the address, so browsers can keep the asset for ever.
-    pub fn version(&self) -> u32 {
-        self.content.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    const fn new(name: &'static str, kind: &'static str, content: &'static str) -> Self {
+        Self { name, version: hash(content.as_bytes()), kind, content }
     }
+}
+
+/// FNV-1a, which the compiler can compute.
+const fn hash(bytes: &[u8]) -> u32 {
+    let (mut hash, mut at) = (0x811c_9dc5_u32, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
 }
 
 /// An asset by its name.

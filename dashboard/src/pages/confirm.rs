@@ -76,9 +76,8 @@ async fn affected(view: &View<'_>, action: &Action) -> Result<String, Problem> {
         action
     {
         let dead = view.site.source.dead(jobs.queue.as_deref()).await?;
-        let count = dead.groups.iter().find(|own| own.error == *group).map_or(0, |group| group.count);
-        let at_least = if dead.read < dead.total { "at least " } else { "" };
-        return Ok(format!("{at_least}{}", of_jobs(count)));
+        let at_least = if dead.is_partial() { "at least " } else { "" };
+        return Ok(format!("{at_least}{}", of_jobs(dead.count_of(group))));
     }
     let mut count = 0;
     for state in action.states().iter().filter(|own| jobs.state.as_deref().is_none_or(|state| state == **own)) {

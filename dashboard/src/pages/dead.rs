@@ -54,7 +54,7 @@ async fn made(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(
                 }
             }
             @if summary.total == 0 { p.empty { "No dead letters." } }
-            @if summary.read < summary.total {
+            @if summary.is_partial() {
                 p.hint { "The groups are made of the first " (number(summary.read)) " of " (number(summary.total)) " dead letters." }
             }
             @for group in &summary.groups { (card(view, &jobs, group)) }

@@ -2,11 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::view::View;
-use crate::api::JobQuery;
+use crate::api::{JobQuery, Time};
 
 /// The form. It keeps the queue and the state.
-pub fn filters(_view: &View<'_>, query: &JobQuery, address: &str, with_queue: bool) -> Markup {
+pub fn filters(query: &JobQuery, address: &str, with_queue: bool) -> Markup {
     let field = |name: &str, label: &str, value: &Option<String>, hint: &str| {
         html! {
             div.field {
@@ -15,7 +14,7 @@ pub fn filters(_view: &View<'_>, query: &JobQuery, address: &str, with_queue: bo
             }
         }
     };
-    let time = |name: &str, label: &str, value: Option<crate::api::Time>| {
+    let time = |name: &str, label: &str, value: Option<Time>| {
         html! {
             div.field {
                 label for=(name) { (label) }

@@ -8,17 +8,7 @@ use crate::api::{Action, Counts, JobPage, JobQuery, JobRow};
 
 /// The states with the numbers of their jobs.
 pub fn state_tabs(view: &View<'_>, query: &JobQuery, counts: Option<&Counts>) -> Markup {
-    let of = |state: &str| {
-        counts.map(|counts| match state {
-            "pending" => counts.pending,
-            "scheduled" => counts.scheduled,
-            "running" => counts.running + counts.ending,
-            "retrying" => counts.retrying,
-            "completed" => counts.completed,
-            "dead" => counts.dead,
-            _ => counts.cancelled,
-        })
-    };
+    let of = |state: &str| counts.and_then(|counts| counts.in_state(state));
     let link = |state: Option<&str>| view.link_to_jobs(&JobQuery { state: state.map(str::to_owned), ..query.clone() });
     html! {
         nav.tabs.states aria-label="States" {

@@ -46,7 +46,7 @@ async fn made(
             }
         }
         (state_tabs(view, &query, None))
-        (filters(view, &query, &view.link(Place::Jobs), true))
+        (filters(&query, &view.link(Place::Jobs), true))
         (bulk(view, &query))
         div id="jobs" data-live[is_quick] { (table(view, &query, &page, true)) }
     };

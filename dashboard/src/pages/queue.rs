@@ -43,7 +43,7 @@ async fn made(
     let content = html! {
         (head(view, &detail, Tab::Jobs))
         div id="states" data-live { (state_tabs(view, &query, Some(&detail.queue.counts))) }
-        (filters(view, &query, &view.link(Place::Queue(&detail.queue.name)), false))
+        (filters(&query, &view.link(Place::Queue(&detail.queue.name)), false))
         (bulk(view, &query))
         div id="jobs" data-live[is_quick] { (table(view, &query, &page, false)) }
     };

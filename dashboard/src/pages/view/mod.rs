@@ -1,6 +1,5 @@
 //! What pages are made of.
 
-mod amounts;
 mod buttons;
 mod chart;
 mod links;
@@ -8,7 +7,7 @@ mod moments;
 mod shell;
 mod words;
 
-pub(super) use amounts::{bytes, number, per_second, seconds};
+pub(super) use crate::amounts::{bytes, number, per_second, seconds};
 pub(super) use buttons::Style;
 pub(super) use chart::{hour, spark};
 pub(super) use links::Place;

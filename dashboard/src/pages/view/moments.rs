@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::amounts::seconds;
+use crate::amounts::seconds;
 use crate::api::Time;
 
 /// `3 m 20 s ago`, `in 5 s`

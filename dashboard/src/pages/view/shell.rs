@@ -109,7 +109,7 @@ impl<'a> View<'a> {
 
     /// The address of an asset, with a number that changes with its content.
     fn asset(&self, name: &str) -> String {
-        let version = ASSETS.iter().find(|asset| asset.name == name).map_or(0, |asset| asset.version());
+        let version = ASSETS.iter().find(|asset| asset.name == name).map_or(0, |asset| asset.version);
         format!("{}/assets/{name}?{version:08x}", self.visit.base)
     }
 

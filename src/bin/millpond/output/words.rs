@@ -1,19 +1,8 @@
 //! Numbers and times as people read them.
 
-use millpond::dashboard::api::Time;
-
 /// A number with separators: `1,234,567`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub use millpond::dashboard::amounts::number as count;
+use millpond::dashboard::api::Time;
 
 /// A duration in its largest unit: `3m`, `1.5s`, `12ms`.
 pub fn seconds(seconds: f64) -> String {

@@ -80,7 +80,7 @@ fn show(summary: &DeadSummary) -> Result<()> {
         ]);
     }
     table.print("there are no dead letters")?;
-    if summary.read < summary.total {
+    if summary.is_partial() {
         output::line(&format!("{} of {} dead letters were read", count(summary.read), count(summary.total)))?;
     }
     Ok(())
@@ -116,9 +116,8 @@ async fn confirm_purge(matches: &ArgMatches, at: &At, jobs: &JobQuery, group: Op
     let what = match group {
         Some(group) => {
             let summary = at.source.dead(jobs.queue.as_deref()).await?;
-            let found = summary.groups.iter().find(|found| found.error == group).map_or(0, |found| found.count);
-            let at_least = if summary.read < summary.total { "at least " } else { "" };
-            format!("purge {at_least}{} dead letters with the error {group:?}", count(found))
+            let at_least = if summary.is_partial() { "at least " } else { "" };
+            format!("purge {at_least}{} dead letters with the error {group:?}", count(summary.count_of(group)))
         }
         None => format!("purge {} {}", count(at.source.count(dead.clone()).await?), filter::words(&dead)),
     };

@@ -1,6 +1,13 @@
-//! Numbers, sizes and durations for people.
+//! Numbers, sizes and durations as the pages show them to people.
+//!
+//! ```
+//! use millpond_dashboard::amounts::{bytes, number, per_second, seconds};
+//!
+//! assert_eq!([number(1_234_567), bytes(1_536)], ["1,234,567", "1.5 KiB"]);
+//! assert_eq!([seconds(200.0), per_second(12.5)], ["3 m 20 s", "12.5/s"]);
+//! ```
 
-/// `1,234,567`
+/// A number with a separator before each three digits: `1,234,567`.
 pub fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -13,7 +20,7 @@ pub fn number(number: u64) -> String {
     text
 }
 
-/// `1.5 MiB`
+/// A size in its largest unit, each of 1,024 of the one below: `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut amount, mut unit) = (bytes as f64, 0);
@@ -24,7 +31,7 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", UNITS[unit]) }
 }
 
-/// `340 ms`, `12 s`, `3 m 20 s`, `2 h 5 m`, `4 d 1 h`
+/// A duration, without its sign: `340 ms`, `12 s`, `3 m 20 s`, `2 h 5 m`, `4 d 1 h`.
 pub fn seconds(seconds: f64) -> String {
     let seconds = seconds.abs();
     if seconds < 0.000_95 {
@@ -53,7 +60,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// `12.5/s`, `1,250/s`, `3.1/m`
+/// A rate, given per second: `12.5/s`, `1,250/s`; below a tenth per second, per minute: `3.1/m`.
 pub fn per_second(rate: f64) -> String {
     if rate <= 0.0 {
         "0/s".to_owned()
