@@ -134,6 +134,48 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// There is no flow of this name: it was never made, or is kept no longer.
+    #[error("there is no flow {:?}: it was never made, or it has ended and is kept no longer", told(name))]
+    #[non_exhaustive]
+    NoSuchFlow {
+        /// The name.
+        name: String,
+    },
+    /// The flow has no signal of this name.
+    #[error("the flow {:?} has no signal {:?}: `FlowDraft::signal` describes one", told(flow), told(signal))]
+    #[non_exhaustive]
+    NoSuchSignal {
+        /// The flow.
+        flow: String,
+        /// The name of the signal.
+        signal: String,
+    },
+    /// The flow cannot be made as it was described, or a job cannot be added to it.
+    #[error("the flow {:?} is not accepted: {}", told(flow), told(reason))]
+    #[non_exhaustive]
+    InvalidFlow {
+        /// The flow.
+        flow: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Nothing of the flow can run any more, so nothing can be added to it.
+    #[error(
+        "nothing of the flow {:?} can run any more: jobs are added while one of its jobs runs, or before its last signal has come",
+        told(name)
+    )]
+    #[non_exhaustive]
+    FlowEnded {
+        /// The flow.
+        name: String,
+    },
+    /// The flow has jobs that have not ended, so it is not removed.
+    #[error("the flow {:?} has jobs that have not ended: cancel it first", told(name))]
+    #[non_exhaustive]
+    FlowRuns {
+        /// The flow.
+        name: String,
+    },
     /// The operating system returned an error.
     #[error("could not {operation} {}", shown(path))]
     #[non_exhaustive]

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::error::Error;
 use crate::error::panics::{catch, drop_quietly};
-use crate::job::{JobId, PluginHash, Progress, Record};
+use crate::job::{FlowState, JobId, PluginHash, Progress, Record};
 use crate::sync::{MustNotWait, Mutex, MutexGuard, Process, block_on, may_wait};
 use crate::time::Timestamp;
 pub(crate) use filtered::EventFilter;
@@ -95,6 +95,15 @@ pub enum Event {
         attempt: u32,
         /// What it has reported.
         progress: Progress,
+    },
+    /// Nothing of a flow can run any more: all of its jobs have ended, or the rest waits for jobs that have died or were
+    /// cancelled. A redrive or an operator can make it run again.
+    #[non_exhaustive]
+    FlowSettled {
+        /// The flow.
+        name: Arc<str>,
+        /// Its state.
+        state: FlowState,
     },
     /// A job completed.
     #[non_exhaustive]

@@ -48,6 +48,7 @@ mod dead_letters;
 mod error;
 mod events;
 mod executor;
+mod flows;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -85,6 +86,7 @@ pub use events::{Event, EventStream, Events, Missed};
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
 pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
+pub use flows::Flows;
 pub use handler::{
     Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
     NextBlocking, Verdicts,
@@ -101,11 +103,12 @@ pub use job::Cron;
 pub use job::Lz4;
 pub use job::{
     Aging, AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Circuit, CircuitBreaker, Codec, DeadJob,
-    EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue,
-    IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides,
-    ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress,
-    QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule, SchedulePatch, Scheduled, ScheduledFor,
-    State, Unique, When, WhenFull, WorkerSettings,
+    Dependency, EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, FlowCounts, FlowCreated,
+    FlowDraft, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState, GroupPolicy, Handled, HasOutput,
+    HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, NodeState, OnFailure,
+    Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError,
+    PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule,
+    SchedulePatch, Scheduled, ScheduledFor, State, Unique, When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

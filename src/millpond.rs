@@ -16,10 +16,11 @@ use crate::builder::Builder;
 use crate::dead_letters::DeadLetters;
 use crate::error::{BoxError, Error};
 use crate::events::{Event, Events};
+use crate::flows::{self, Flows};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{
-    CallSize, CancelOutcome, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled,
-    check_name,
+    CallSize, CancelOutcome, Enqueued, FlowCreated, FlowDraft, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX,
+    Schedule, Scheduled, check_name,
 };
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -379,6 +380,104 @@ impl Millpond {
     /// ```
     pub fn schedules(&self) -> Schedules {
         Schedules::new(self.engine().clone())
+    }
+
+    // --- flows --------------------------------------------------------------------------------
+
+    /// Makes a flow: jobs that wait for jobs, committed at once. `describe` adds the jobs and says which waits for which. A job
+    /// that waits is [`Blocked`](State::Blocked); it is enqueued in the commit that ends the last job for which it waits. If a
+    /// flow of this name is there already, nothing is stored, and the answer says so. The name is any text of 1 to 1,024 bytes.
+    ///
+    /// One call takes at most 10,000 jobs and 32 MiB, and 100,000 dependencies. A larger flow gets a
+    /// [signal](FlowDraft::signal) for which its last jobs wait, more jobs by [`add_to_flow`](Self::add_to_flow), and then the
+    /// signal.
+    ///
+    /// # Errors
+    /// [`Error::InvalidFlow`], such as for jobs that would wait for each other in a circle; [`Error::InvalidKey`] for a name;
+    /// [`Error::QueueFull`] even if the queue's setting is to wait; [`Error::BatchTooLarge`]; [`Error::InvalidConfig`] for a job
+    /// with a unique or idempotency key; those of [`enqueue`](Self::enqueue) for a job.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// use millpond::{FlowState, OnFailure};
+    ///
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// # for queue in ["warehouse", "emails"] {
+    /// #     pond.worker(queue).handle_raw("pack", |_: Job<Bytes>| async { Ok(()) }).handle_raw("receipt", |_: Job<Bytes>| async { Ok(()) }).start()?;
+    /// # }
+    /// pond.flow("order-7", |flow| {
+    ///     let charge = flow.job("billing", Charge { order: 7 });
+    ///     let pack = flow.job("warehouse", NewJob::json("pack", &7)).after(&charge);
+    ///     flow.job("emails", NewJob::json("receipt", &7)).after_all([&charge, &pack]).on_failed_dependency(OnFailure::Run);
+    /// })
+    /// .await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.flows().get("order-7")?.state, FlowState::Completed);
+    /// # Ok(()) });
+    /// ```
+    pub fn flow(&self, name: &str, describe: impl FnOnce(&FlowDraft)) -> Commit<FlowCreated> {
+        flows::create(self.engine(), name, describe)
+    }
+
+    /// Adds jobs to a flow of which something can still run. [`Transaction::add_to_flow`] does the same in a transaction, and says
+    /// more. Returns the ids of the new jobs in the order in which they were described.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`], [`Error::FlowEnded`], and those of [`flow`](Self::flow).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.flow("import", |flow| {
+    ///     let all = flow.signal("all added");
+    ///     let _ = flow.job("imports", NewJob::json("sum", &())).named("sum").after(&all);
+    /// })
+    /// .await?;
+    /// for chunk in 0..3 {
+    ///     pond.add_to_flow("import", |flow| {
+    ///         let sum = flow.existing("sum");
+    ///         (0..100).for_each(|row| drop(sum.clone().after(&flow.job("imports", NewJob::json("row", &(chunk, row))))));
+    ///     })
+    ///     .await?;
+    /// }
+    /// pond.signal("import", "all added", &()).await?;
+    /// assert_eq!(pond.flows().get("import")?.counts.active, 300);
+    /// # Ok(()) });
+    /// ```
+    pub fn add_to_flow(&self, name: &str, describe: impl FnOnce(&FlowDraft)) -> Commit<Vec<JobId>> {
+        flows::add(self.engine(), name, describe)
+    }
+
+    /// Says that a [signal](FlowDraft::signal) of a flow has come. `payload` is the result of the signal, as JSON. Returns false
+    /// if it had come before, or has missed its deadline: the first call counts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`], [`Error::NoSuchSignal`], [`Error::PayloadTooLarge`], [`Error::Unencodable`]; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.flow("order-7", |flow| {
+    ///     let approved = flow.signal("approved").deadline_in(Duration::from_secs(3600));
+    ///     flow.job("billing", Charge { order: 7 }).after(&approved);
+    /// })
+    /// .await?;
+    /// assert!(pond.signal("order-7", "approved", &"ada").await?);
+    /// assert!(!pond.signal("order-7", "approved", &"bob").await?);
+    /// assert_eq!(pond.queue("billing")?.counts().pending, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn signal(&self, flow: &str, signal: &str, payload: &(impl serde::Serialize + ?Sized)) -> Commit<bool> {
+        flows::signal(self.engine(), flow, signal, payload)
+    }
+
+    /// The flows: look at them, cancel them, retry what has died.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// assert!(pond.flows().list("", 100)?.is_empty());
+    /// # Ok(()) });
+    /// ```
+    pub fn flows(&self) -> Flows {
+        Flows::new(self.engine().clone())
     }
 
     // --- running jobs -------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 //!
 //! Beside `storage/` this is the only file that names redb, because the tables that it returns are redb's own.
 
+mod flows;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +15,17 @@ use redb::{
 
 use crate::error::{BoxError, Error};
 use crate::job::{
-    CallSize, CancelOutcome, Coder, Definition, Enqueued, HasQueue, JobId, JobPatch, NewJob, Patch, REASON_BYTES_MAX,
-    Schedule, Scheduled, StoredPayload, Withdraw,
+    CallSize, CancelOutcome, Coder, Definition, Enqueued, HasQueue, JobId, JobPatch, NewFlow, NewJob, Patch,
+    REASON_BYTES_MAX, Schedule, Scheduled, StoredPayload, Withdraw,
 };
-use crate::storage::{Batch, Claim, KnownQueue, Prepared, StateWrite, Target, Usage, claim_in, define, repeated_in};
+use crate::storage::{
+    Batch, Claim, Created, KnownQueue, Prepared, Signalled, StateWrite, Target, Usage, claim_in, define, repeated_in,
+};
 use crate::sync::{MustNotWait, may_wait};
 use crate::text::cut;
 use crate::time::Now;
+
+pub(crate) use flows::{prepare_flow, signal_payload};
 
 /// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
 pub(crate) fn check_may_wait() -> Result<(), Error> {
@@ -38,6 +44,12 @@ pub(crate) trait Prepare: Withdraw + Send + Sync {
     fn ends_are_awaited(&self) -> bool;
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
+
+    /// The number of a new flow.
+    fn next_flow(&self) -> u64;
+
+    /// Bytes of a payload, at most.
+    fn payload_bytes_max(&self) -> usize;
 
     /// Prepares many jobs for one queue; what they have in common is looked up once.
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error>;
@@ -87,6 +99,11 @@ trait Staging {
     fn cancel(&mut self, target: Target, reason: &str) -> Result<CancelOutcome, Error>;
     fn update(&mut self, target: Target, patch: &Patch) -> Result<(), Error>;
     fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error>;
+    fn create_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Created, Error>;
+    fn flow_number(&mut self, name: &str) -> Result<u64, Error>;
+    fn add_to_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error>;
+    fn signal_flow(&mut self, flow: &str, signal: &str, payload: &Signalled) -> Result<bool, Error>;
+    fn cancel_flow(&mut self, name: &str, reason: &str, dispatch: &dyn Withdraw) -> Result<bool, Error>;
     fn touch(&mut self);
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
@@ -125,6 +142,26 @@ impl Staging for Batch<'_> {
 
     fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error> {
         self.queue_and_kind_of(id)
+    }
+
+    fn create_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Created, Error> {
+        self.forgetting_names(|batch| batch.create_flow(flow))
+    }
+
+    fn flow_number(&mut self, name: &str) -> Result<u64, Error> {
+        self.flow_named(name)?.ok_or_else(|| Error::NoSuchFlow { name: name.to_owned() })
+    }
+
+    fn add_to_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error> {
+        self.forgetting_names(|batch| batch.add_to_flow(flow))
+    }
+
+    fn signal_flow(&mut self, flow: &str, signal: &str, payload: &Signalled) -> Result<bool, Error> {
+        Batch::signal_flow(self, flow, signal, payload)
+    }
+
+    fn cancel_flow(&mut self, name: &str, reason: &str, dispatch: &dyn Withdraw) -> Result<bool, Error> {
+        Batch::cancel_flow(self, name, reason, dispatch)
     }
 
     fn touch(&mut self) {

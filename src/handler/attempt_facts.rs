@@ -116,6 +116,11 @@ impl AttemptFacts {
         self.job.id
     }
 
+    /// The number of its flow, if it belongs to one.
+    pub fn flow(&self) -> Option<u64> {
+        self.job.record.extra.as_ref()?.flow
+    }
+
     pub fn group(&self) -> Option<&str> {
         self.job.record.group().map(|group| &**group)
     }

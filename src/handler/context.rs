@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt_facts::AttemptFacts;
-use crate::error::BoxError;
+use super::read_flow::ReadFlow;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, Priority, Progress, RunNumber, ScheduledFor};
+use crate::error::{BoxError, Error};
+use crate::job::{FlowNode, JobId, Priority, Progress, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -269,6 +271,94 @@ impl Context {
     /// ```
     pub fn on_complete(&self, write: impl Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static) {
         self.facts.add_hook(Quiet::new(Box::new(write)));
+    }
+
+    /// The name of the flow that the job belongs to, if it belongs to one.
+    ///
+    /// It reads the file.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn flow(&self) -> Result<Option<String>, Error> {
+        match (self.facts.flow(), &self.facts.shared.flows) {
+            (Some(flow), Some(flows)) => flows.name(flow),
+            _ => Ok(None),
+        }
+    }
+
+    /// The result of another job of the same flow, by its [name](crate::FlowJob::named), or what came with a signal; `None` if it
+    /// has no result, or has not completed.
+    ///
+    /// It reads the file, which takes some microseconds.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`] if the job belongs to no flow, or to one that is kept no longer; [`Error::InvalidFlow`] if the flow
+    /// has no such job; that of `serde_json` if the result is not JSON, or is not a `T`; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>| async move { Outcome::done_json(&format!("receipt {}", job.order)) })
+    ///     .handle_raw("mail", |_: Job<Bytes>, ctx: Context| async move {
+    ///         let receipt: Option<String> = ctx.result("charge")?;
+    ///         Outcome::done_json(&format!("sent {}", receipt.unwrap_or_default()))
+    ///     })
+    ///     .start()?;
+    /// let flow = pond
+    ///     .flow("order-7", |flow| {
+    ///         let charge = flow.job("billing", Charge { order: 7 }).named("charge");
+    ///         flow.job("billing", NewJob::json("mail", &7)).after(&charge);
+    ///     })
+    ///     .await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(flow.jobs[1])?.result_json::<String>()?.unwrap(), "sent receipt 7");
+    /// # Ok(()) });
+    /// ```
+    pub fn result<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, BoxError> {
+        let (flow, flows) = self.own_flow()?;
+        match flows.node_named(flow, name)? {
+            Some(node) => node.result_json(),
+            None => {
+                let reason = format!("it has no job or signal named {name:?}: `FlowJob::named` gives a job a name");
+                Err(Error::InvalidFlow { flow: flows.name(flow)?.unwrap_or_default(), reason }.into())
+            }
+        }
+    }
+
+    /// The jobs and signals of the job's flow behind `after`, with their results: up to `limit` (at most 1,000). A page ends early
+    /// when it has reached 8 MiB of results: only an empty page means that there are no more.
+    ///
+    /// It reads the file.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`] if the job belongs to no flow, or to one that is kept no longer; storage errors.
+    ///
+    /// ```
+    /// use millpond::{Context, Job};
+    /// # use doc_prelude::*;
+    ///
+    /// // Adds up what all rows of an import have returned.
+    /// async fn sum(_: Job<Import>, ctx: Context) -> Result<Outcome, BoxError> {
+    ///     let (mut sum, mut after) = (0, None);
+    ///     loop {
+    ///         let nodes = ctx.flow_nodes(after, 1_000)?;
+    ///         let Some(last) = nodes.last() else { break };
+    ///         after = Some(last.id);
+    ///         for node in &nodes {
+    ///             sum += node.result_json::<u64>()?.unwrap_or(0);
+    ///         }
+    ///     }
+    ///     Outcome::done_json(&sum)
+    /// }
+    /// ```
+    pub fn flow_nodes(&self, after: Option<JobId>, limit: usize) -> Result<Vec<FlowNode>, Error> {
+        let (flow, flows) = self.own_flow()?;
+        flows.nodes(flow, after.map_or(0, JobId::get), limit.clamp(1, 1_000))
+    }
+
+    fn own_flow(&self) -> Result<(u64, &dyn ReadFlow), Error> {
+        let flow = self.facts.flow().zip(self.facts.shared.flows.as_deref());
+        flow.ok_or_else(|| Error::NoSuchFlow { name: format!("of job {}", self.job_id()) })
     }
 
     /// The value of this type that the worker was given with `.data(...)`, if there is one.

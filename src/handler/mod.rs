@@ -14,6 +14,7 @@ mod guest_facts;
 mod inside;
 mod job;
 mod middleware;
+mod read_flow;
 mod shared;
 
 pub use batch::{Batch, BatchHandler, IntoVerdicts, Jobs, Verdicts};
@@ -32,4 +33,5 @@ pub(crate) use function::{
 pub(crate) use guest_facts::GuestFacts;
 pub(crate) use inside::{Inside, handler_here};
 pub(crate) use middleware::Middleware;
+pub(crate) use read_flow::ReadFlow;
 pub(crate) use shared::Shared;

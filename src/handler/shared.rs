@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::data_map::DataMap;
+use super::read_flow::ReadFlow;
 use crate::events::EventBus;
 use crate::sync::Tasks;
 
@@ -12,18 +13,20 @@ pub(crate) struct Shared {
     pub data: DataMap,
     /// Where the progress of the attempts is published.
     pub bus: Arc<EventBus>,
+    /// Reads the flows of their jobs; `None` if no queue runs the handlers.
+    pub flows: Option<Box<dyn ReadFlow>>,
     /// The async runtime of the handlers, if there is one.
     tasks: Option<Tasks>,
 }
 
 impl Shared {
-    pub fn new(data: DataMap, bus: Arc<EventBus>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { data, bus, tasks: Some(tasks) })
+    pub fn new(data: DataMap, bus: Arc<EventBus>, flows: Box<dyn ReadFlow>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { data, bus, flows: Some(flows), tasks: Some(tasks) })
     }
 
     /// Of handlers that no queue runs: nobody hears their events.
     pub fn of_no_queue(data: DataMap) -> Arc<Self> {
-        Arc::new(Self { data, bus: Arc::new(EventBus::new(1, None)), tasks: None })
+        Arc::new(Self { data, bus: Arc::new(EventBus::new(1, None)), flows: None, tasks: None })
     }
 }
 

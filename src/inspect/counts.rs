@@ -31,6 +31,8 @@ pub struct Counts {
     pub scheduled: u64,
     /// Jobs that are due later after a failed attempt.
     pub retrying: u64,
+    /// Jobs that wait for other jobs of their flows.
+    pub blocked: u64,
     /// Completed jobs that are kept.
     pub completed: u64,
     /// Dead letters.
@@ -54,7 +56,7 @@ pub struct Counts {
 impl Counts {
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> u64 {
-        self.pending + self.running + self.ending + self.scheduled + self.retrying
+        self.pending + self.running + self.ending + self.scheduled + self.retrying + self.blocked
     }
 }
 
@@ -69,6 +71,7 @@ fn shown(Depth { tally, pending, running, ending }: Depth) -> Counts {
         ending,
         scheduled: tally.scheduled,
         retrying: tally.retrying,
+        blocked: tally.blocked,
         completed: tally.completed,
         dead: tally.dead,
         cancelled: tally.cancelled,

@@ -8,13 +8,16 @@ use serde::Serialize;
 
 use super::{look_up, state_of};
 use crate::error::Error;
-use crate::job::{JobId, KindId, Order, QueueId, State};
+use crate::job::{JobId, KindId, Order, QueueId, State, What};
 use crate::runtime::{Engine, Handlers};
 use crate::scheduler::{Blocked, LimitKey};
 use crate::storage::{Found, HeadAt, Place, Reader, ScanMost};
 use crate::time::Timestamp;
 
 /// How far [`Explanation::Waiting`] and [`Explanation::GroupBusy`] count the jobs ahead.
+/// How many nodes of a flow are looked at for one that a job waits for.
+const NODES_READ_MAX: usize = 1_000;
+
 const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// Why a job is not running. Its `Display` is a sentence. In its serialized form, the field `type` is the variant's
@@ -161,6 +164,26 @@ pub enum Explanation {
         /// For approximately how long.
         wait: Duration,
     },
+    /// It waits for other jobs or signals of its flow.
+    #[non_exhaustive]
+    Blocked {
+        /// The flow.
+        flow: String,
+        /// For how many it waits.
+        waits: u32,
+        /// One of them, in words. `None` if it is not among the first 1,000 of the flow, or has many dependents.
+        on: Option<String>,
+        /// One that has died or was cancelled, and holds it.
+        held_by: Option<JobId>,
+        /// How many have died or were cancelled, and hold it.
+        failed: u32,
+    },
+    /// It is a callback of a flow that has not come to its end, or not to the one that the callback is for.
+    #[non_exhaustive]
+    Callback {
+        /// The flow.
+        flow: String,
+    },
     /// The queue is shutting down.
     ShuttingDown,
     /// Other jobs come first.
@@ -229,6 +252,20 @@ impl fmt::Display for Explanation {
             Self::Recovering { wait } => {
                 write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
             }
+            Self::Blocked { flow, waits, on, held_by: None, .. } => {
+                write!(f, "it waits for {waits} others of the flow {flow:?}")?;
+                on.iter().try_for_each(|on| write!(f, ", such as {on}"))
+            }
+            Self::Blocked { flow, held_by: Some(by), failed, .. } => {
+                write!(f, "it waits in the flow {flow:?} for {by}, which has failed")?;
+                if *failed > 1 {
+                    write!(f, ", and for {} others that have", failed - 1)?;
+                }
+                f.write_str(": redrive that, run this job now, or cancel it")
+            }
+            Self::Callback { flow } => {
+                write!(f, "it is a callback of the flow {flow:?}, which has not come to the end that it waits for")
+            }
             Self::ShuttingDown => f.write_str("the queue is shutting down"),
             Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
         }
@@ -253,6 +290,7 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
     let position = match &found.place {
         Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
         Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
+        Place::Blocked => return blocked(engine, reader, &found),
         Place::Ready { .. } => id.get(),
         Place::Member(member) => match explain_member(engine, reader, &found, &member.group, member.seq)? {
             Ok(position) => position,
@@ -295,6 +333,40 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
             }
         }
     })
+}
+
+/// For what a job of a flow waits.
+fn blocked(engine: &Engine, reader: &Reader, found: &Found) -> Result<Explanation, Error> {
+    let Some(flow) = found.record.extra.as_ref().and_then(|extra| extra.flow) else {
+        return Ok(Explanation::Waiting { ahead: 0 });
+    };
+    let name = reader.flow_numbered(flow)?.map(|row| row.name).unwrap_or_default();
+    let Some(node) = reader.flow_node(flow, found.id.get())? else {
+        return Ok(Explanation::Blocked { flow: name, waits: 0, on: None, held_by: None, failed: 0 });
+    };
+    if node.is_callback {
+        return Ok(Explanation::Callback { flow: name });
+    }
+    let (waits, failed, held_by) = (node.waits, node.failed, node.held_by.map(JobId::new));
+    let on = waits_on(engine, reader, flow, found.id)?;
+    Ok(Explanation::Blocked { flow: name, waits, on, held_by, failed })
+}
+
+/// The first job or signal for which this one waits, among the first nodes of its flow.
+fn waits_on(engine: &Engine, reader: &Reader, flow: u64, id: JobId) -> Result<Option<String>, Error> {
+    for (number, node) in reader.flow_nodes(flow, 0, NODES_READ_MAX, AHEAD_MOST.bytes)? {
+        let is_waited_for = node.dependents.iter().any(|dependent| dependent.node == id.get());
+        if is_waited_for && !node.state.has_ended() {
+            let what = match (node.name, node.what) {
+                (Some(name), What::Job { .. }) => format!("job {number} ({name:?})"),
+                (Some(name), What::Signal { .. }) => format!("the signal {name:?}"),
+                (None, What::Job { kind, .. }) => format!("job {number} ({})", engine.kind_name(kind)),
+                (None, What::Signal { .. }) => format!("signal {number}"),
+            };
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
 }
 
 fn limit_reached(engine: &Engine, key: LimitKey) -> Explanation {

@@ -16,6 +16,7 @@
 //!                                              (removed) <---- Forget ----+----------+------+
 //! ```
 //!
+//! A job of a flow can be blocked before that (`Enter`), until the jobs that it waits for have ended (`Unblock`).
 //! A job that waits can also be changed (`Steer`), replaced (`Replace`), cancelled (`Cancel`) or expire (`End`). One that waits or is dead can be moved to
 //! another queue (`MoveOut`, `MoveIn`). A job that no handler has can be removed (`Purge`). A job whose row cannot be read
 //! is moved to the quarantine (`Quarantine`), and comes back from there if a later build can read it (`Restore`).
@@ -43,6 +44,8 @@ pub(crate) enum Transition {
     Enter { unique_for: Option<Duration> },
     /// A job that was in the quarantine is back.
     Restore,
+    /// The jobs of its flow have ended for which the job waited.
+    Unblock,
     /// The time has come for which the job waited.
     Promote,
     /// The job was handed out, and the file is told: a start mark is written. Only a job that runs for long, or whose
@@ -169,6 +172,19 @@ pub(crate) fn enter(record: &mut Record, due: Option<Due>) {
     }
 }
 
+/// A new job waits for others of its flow, and then for its time, if it has one.
+pub(crate) fn enter_blocked(record: &mut Record, due: Option<Due>) {
+    enter(record, due);
+    record.state = State::Blocked;
+}
+
+/// The jobs have ended for which a blocked job waited.
+pub(crate) fn unblock(record: &mut Record, now: Now) -> Transition {
+    let waits = record.due().is_some_and(|due| !due.is_due(now));
+    record.state = if waits { State::Scheduled } else { State::Pending };
+    Transition::Unblock
+}
+
 /// The job's time has come.
 pub(crate) fn promote(record: &mut Record) {
     record.state = State::Pending;
@@ -189,7 +205,9 @@ pub(crate) fn steer(record: &mut Record, patch: &Patch, now: Now) -> Transition 
         record.extra_mut().due = Some(Due::wall(at)).filter(|due| !due.is_due(now));
     }
     let waits = record.due().is_some_and(|due| !due.is_due(now));
-    record.state = if waits { waiting_state(record) } else { State::Pending };
+    if record.state != State::Blocked {
+        record.state = if waits { waiting_state(record) } else { State::Pending };
+    }
     Transition::Steer
 }
 

@@ -24,6 +24,7 @@ mod enqueue_hook;
 mod enqueued;
 mod failed_attempt;
 mod firing;
+mod flow;
 mod id;
 mod job_patch;
 mod key_options;
@@ -79,6 +80,14 @@ pub(crate) use enqueue_hook::EnqueueHooks;
 pub use enqueued::{EnqueueStatus, Enqueued};
 pub use failed_attempt::FailedAttempt;
 pub(crate) use firing::{SET_BACK_MIN, is_set_back};
+pub(crate) use flow::{
+    Callback, Dep, Dependent, FLOW_PAGE_BYTES, FlowPlace, FlowRow, NewFlow, NewNode, NewWhat, Node, NodeEnd, NodeRef,
+    Told, What,
+};
+pub use flow::{
+    Dependency, FlowCounts, FlowCreated, FlowDraft, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState,
+    NodeState, OnFailure,
+};
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use job_patch::JobPatch;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::checked::ReadBack;
 use super::codec::Codec;
+use super::flow::FlowPlace;
 use super::key_options::KeyOptions;
 use super::kind_options::KindOptions;
 use super::labels::Labels;
@@ -126,6 +127,8 @@ pub(crate) struct Options {
     pub weight: Option<u32>,
     pub keys: Option<Box<KeyOptions>>,
     pub labels: Option<Box<Labels>>,
+    /// Its place in a flow, which [`NewJob::in_flow`] sets.
+    pub flow: Option<FlowPlace>,
     /// Only a plugin's follow-up job has this.
     pub generation: u32,
 }
@@ -656,6 +659,7 @@ impl NewJob {
             keys,
             labels,
             generation: _,
+            flow: _,
         } = self.options.as_deref()?;
         let (keys, labels) = (keys.as_deref(), labels.as_deref());
         let options = [
@@ -675,6 +679,22 @@ impl NewJob {
         ];
         let of_keys = keys.and_then(KeyOptions::option_set);
         options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option).or(of_keys)
+    }
+
+    /// The job as a part of a flow.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`]: it has a key.
+    pub(crate) fn in_flow(mut self, place: FlowPlace) -> Result<Self, Error> {
+        let keys = self.options.as_ref().and_then(|options| options.keys.as_deref());
+        if let Some(option) = keys.and_then(KeyOptions::option_set) {
+            let reason = format!(
+                "a job of a flow cannot have the option `{option}`: the name of the flow says whether it is there already"
+            );
+            return Err(Error::config("job", reason));
+        }
+        self.options_mut().flow = Some(place);
+        Ok(self)
     }
 
     /// The job of a schedule, without its expiry, and how long after its enqueue each run expires.

@@ -77,6 +77,8 @@ pub(crate) struct Extra {
     pub labels: Option<Arc<Labels>>,
     /// What the handlers of its latest attempts have reported, oldest first.
     pub logs: Option<Arc<Vec<Arc<StoredLog>>>>,
+    /// The number of the flow that it belongs to.
+    pub flow: Option<u64>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }

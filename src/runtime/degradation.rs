@@ -95,6 +95,7 @@ impl Engine {
         drop(scheduler);
         self.expiries.forget();
         self.schedule_times.forget();
+        self.flow_times.forget();
         self.health.set_unwritable(None);
     }
 }

@@ -28,24 +28,33 @@ impl Engine {
     /// holds.
     pub(super) fn internally<T: Send + 'static>(
         self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        mut write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
         after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
     ) {
-        self.send_step(write, after, false);
+        self.send_step(move |batch: &mut Batch<'_>, _: &dyn Prepare| write(batch), after, false);
     }
 
-    /// [`Self::internally`] for a `write` that moves many jobs.
-    pub(super) fn internally_in_bulk<T: Send + 'static>(
+    /// [`Self::internally`] for a `write` that asks dispatch, and moves many jobs.
+    pub(super) fn internally_with<T: Send + 'static>(
         self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        write: impl FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send + 'static,
         after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
     ) {
         self.send_step(write, after, true);
     }
 
+    /// [`Self::internally`] for a `write` that moves many jobs.
+    pub(super) fn internally_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
+        self.send_step(move |batch: &mut Batch<'_>, _: &dyn Prepare| write(batch), after, true);
+    }
+
     fn send_step<T: Send + 'static>(
         self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        write: impl FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send + 'static,
         after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
         in_bulk: bool,
     ) {
@@ -71,11 +80,11 @@ where
 impl<T, W, A> Step for Internal<T, W, A>
 where
     T: Send,
-    W: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    W: FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send,
     A: FnOnce(&Arc<Engine>, Result<T, Error>) + Send,
 {
-    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
-        self.value = Some((self.write)(batch)?);
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        self.value = Some((self.write)(batch, prepare)?);
         Ok(())
     }
 

@@ -25,6 +25,8 @@ mod expiry;
 mod facts;
 mod finished;
 mod firing;
+mod flow_times;
+mod flows;
 mod healing;
 mod internal;
 mod limits;
@@ -54,6 +56,7 @@ pub use commit::Commit;
 pub(crate) use depth::Depth;
 pub(crate) use engine::{Config, Engine, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX};
 pub(crate) use facts::Slots;
+pub(crate) use flows::FlowsOf;
 pub(crate) use open::{Setup, open};
 #[cfg(feature = "wasm")]
 pub(crate) use plugins::ServedPlugin;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
+use super::flows::FlowNumbers;
 use super::log;
 use super::maintenance::Chores;
 use super::prepare::Preparer;
@@ -111,6 +112,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         hooks: enqueue_hooks,
         withdrawals,
         waits: waits.clone(),
+        flow_numbers: FlowNumbers::of_opening(counters.next_position),
     });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
@@ -139,6 +141,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     // After a crash this many jobs start carefully, because the ones that were running may be the next to start.
     let next_expiry = store.reader()?.next_expiry()?;
     let next_schedules = store.reader()?.next_schedules()?;
+    let next_of_flows = store.reader()?.next_of_flows()?;
     let careful = if recovered.crashed { careful_starts(running_max) } else { 0 };
     scheduler.restore_crashed(recovered.trial, careful);
 
@@ -176,6 +179,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     prepare.withdrawals.set_engine(&engine);
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.schedule_times.learn(next_schedules);
+    engine.flow_times.learn(next_of_flows);
     log::recovered(&events);
     engine.bus.publish(events);
     engine.metrics.quarantined(quarantined_rows);
@@ -272,7 +276,7 @@ fn commit_alone<T, E: Into<Error>>(
         return Err(forked);
     }
     let done = done?;
-    let mut sealed = batch.seal()?;
+    let mut sealed = batch.close()?;
     store.commit(txn)?;
     store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds, &[]);
     Ok((sealed, done))

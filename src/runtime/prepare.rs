@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::flows::FlowNumbers;
 use super::waits::Waits;
 use super::withdrawals::Withdrawals;
 use crate::error::Error;
@@ -29,6 +30,7 @@ pub(super) struct Preparer {
     pub hooks: EnqueueHooks,
     pub withdrawals: Withdrawals,
     pub waits: Arc<Waits>,
+    pub flow_numbers: FlowNumbers,
 }
 
 impl Withdraw for Preparer {
@@ -52,6 +54,14 @@ impl Prepare for Preparer {
 
     fn ends_are_awaited(&self) -> bool {
         self.waits.has_any()
+    }
+
+    fn next_flow(&self) -> u64 {
+        self.flow_numbers.next()
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        self.payload_bytes_max
     }
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
@@ -156,7 +166,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         record.lineage_mut().generation = options.generation;
     }
     let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
-    let Options { group, start, expires, backoff, timeout, weight, keys, labels, .. } = options;
+    let Options { group, start, expires, backoff, timeout, weight, keys, labels, flow, .. } = options;
     let times = keys
         .as_deref()
         .map(|keys| KeyTimes { unique: keys.holds_unique_key_for(), idempotency: keys.holds_call_for() });
@@ -169,7 +179,12 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         Some(StartTime::After(delay)) => Some(Due::after(now, delay)),
         Some(StartTime::At(at)) => Some(Due::wall(at)).filter(|due| !due.is_due(now)),
     };
-    life::enter(record, due);
+    let is_blocked = flow.is_some_and(|flow| flow.is_blocked);
+    if is_blocked {
+        life::enter_blocked(record, due)
+    } else {
+        life::enter(record, due)
+    }
     let expiry = expires.map(|expires| match expires {
         Expires::After(after) => Expiry::after(now, after),
         Expires::At(at) => Expiry::at(at),
@@ -181,7 +196,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         && timeout.is_none()
         && weight.is_none()
         && keys.is_none()
-        && labels.is_none();
+        && labels.is_none()
+        && flow.is_none();
     if !plain {
         let extra = record.extra_mut();
         extra.group = group;
@@ -199,6 +215,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         extra.timeout = timeout;
         extra.weight = weight;
         extra.labels = labels;
+        extra.flow = flow.map(|place| place.flow);
     }
     times
 }

@@ -253,7 +253,8 @@ impl WriterLoop {
         self.engine.prepare.reinstate_all();
         self.engine.tell_cancelled(cancels.into_iter().map(|(id, _)| id));
         let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
-        if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
+        let flows_due = self.engine.flow_times.learn(committed.jobs.flows);
+        if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner || flows_due {
             self.engine.wake_dispatcher();
         }
         let _occupation = self.engine.occupied.begin(Occupant::Callback);

@@ -16,7 +16,6 @@ use crate::job::{
 use crate::job::{StoredLog, StoredPayload, StoredReport};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
-use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::Counters;
 use crate::storage::rows::codec::{decode_record, encode, encode_record};
 use crate::storage::rows::place::{Location, Member, Place};
@@ -24,6 +23,7 @@ use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tally::Tally;
+use crate::storage::rows::version::SCHEMA_VERSION;
 use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 
 /// Rows with their names as text, one per line.

@@ -9,7 +9,7 @@ use super::command::Command;
 use super::commands::{self, Finish};
 use crate::error::Error;
 use crate::job::{Caller, Change, EndedJob, JobId};
-use crate::storage::{Batch, NotedExpiries, NotedSchedules, Reader};
+use crate::storage::{Batch, NotedExpiries, NotedFlows, NotedSchedules, Reader};
 
 /// What the writer keeps of the jobs between commits.
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub(crate) struct JobNews {
     pub expiries: NotedExpiries,
     /// When stored schedules are due.
     pub schedules: NotedSchedules,
+    /// When flows need the writer.
+    pub flows: NotedFlows,
 }
 
 impl Jobs {

@@ -119,7 +119,7 @@ impl Writer {
                 changes.into_iter().try_for_each(|change| change(&tx))
             });
         let sealed = match written {
-            Ok(_) => batch.seal().map_err(Error::from),
+            Ok(_) => batch.close().map_err(Error::from),
             Err(error) => {
                 drop(batch);
                 Err(error)

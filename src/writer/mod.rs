@@ -37,7 +37,7 @@ pub(crate) use lease::{Lease, Leased, Lent, StillLent};
 pub(crate) use messages::{Round, Then, Wakeup, WriterReceiver, WriterSender, writer_channel};
 pub(crate) use occupied::{Occupant, Occupied};
 pub(crate) use state::Writer;
-pub(crate) use step::{Answer, Refusal, Step, WaitingHandler, call};
+pub(crate) use step::{Answer, Refusal, Step, WaitingHandler, call, call_with};
 
 #[cfg(test)]
 mod tests;

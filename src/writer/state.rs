@@ -131,6 +131,7 @@ impl Writer {
         self.store.catalog.recent.note(&sealed.changes);
         committed.jobs.expiries = committed.jobs.expiries.and_then(sealed.expiries);
         committed.jobs.schedules = committed.jobs.schedules.and_then(sealed.schedules);
+        committed.jobs.flows = committed.jobs.flows.and_then(sealed.flows);
         committed.jobs.callers.extend(sealed.callers);
         committed.jobs.cancels.extend(sealed.cancels);
         committed.jobs.ends.extend(sealed.ends);

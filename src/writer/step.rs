@@ -124,23 +124,30 @@ impl<T, F> Call<T, F> {
     }
 }
 
-/// Makes a step of `write`. The receiver gets the value that it returned, once that is durable.
-pub(crate) fn call<T, F>(write: F) -> (Box<Call<T, F>>, Answer<T>)
+/// Makes a step of a `write` that asks dispatch.
+pub(crate) fn call_with<T, F>(write: F) -> (Box<Call<T, F>>, Answer<T>)
 where
-    F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    F: FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send,
     T: Send,
 {
     let (reply, answer) = oneshot::channel();
     (Box::new(Call { write, value: None, then: None, in_bulk: false, reply }), answer)
 }
 
+/// Makes a step of `write`. The receiver gets the value that it returned, once that is durable.
+pub(crate) fn call<T: Send>(
+    mut write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+) -> (Box<Call<T, impl FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send>>, Answer<T>) {
+    call_with(move |batch: &mut Batch<'_>, _: &dyn Prepare| write(batch))
+}
+
 impl<T, F> Step for Call<T, F>
 where
-    F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    F: FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send,
     T: Send,
 {
-    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
-        self.value = Some((self.write)(batch)?);
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        self.value = Some((self.write)(batch, prepare)?);
         Ok(())
     }
 

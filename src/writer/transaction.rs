@@ -106,7 +106,7 @@ impl Writer {
                         let nothing = batch.discard();
                         store.abort(txn).map(|()| (nothing, Duration::ZERO))
                     }
-                    _ => batch.seal().map_err(Error::from).and_then(|sealed| Ok((sealed, self.make_durable(txn)?))),
+                    _ => batch.close().map_err(Error::from).and_then(|sealed| Ok((sealed, self.make_durable(txn)?))),
                 };
                 match sealed {
                     Ok((sealed, took)) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed), took },

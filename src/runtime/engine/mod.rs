@@ -20,6 +20,7 @@ use super::callers::Callers;
 use super::cancels::Cancels;
 use super::commit_turn::CommitTurn;
 use super::expiries::Expiries;
+use super::flow_times::FlowTimes;
 use super::schedule_times::ScheduleTimes;
 use super::waits::Waits;
 use crate::events::EventBus;
@@ -91,6 +92,7 @@ pub(crate) struct Engine {
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
     pub(super) schedule_times: ScheduleTimes,
+    pub(super) flow_times: FlowTimes,
     /// Tells the threads that wait that something has changed: an attempt ended, a commit was made.
     pub(super) moved: Notify,
     /// Steps of the engine itself that the writer has not answered yet.
@@ -168,6 +170,7 @@ impl Engine {
             alarm: Alarm::default(),
             expiries: Expiries::new(),
             schedule_times: ScheduleTimes::default(),
+            flow_times: FlowTimes::default(),
             moved: Notify::new(),
             own_steps: AtomicUsize::new(0),
             health: Health::default(),

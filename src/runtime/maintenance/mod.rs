@@ -78,6 +78,7 @@ impl Upkeep for Chores {
             self.unserved_watch.run_once(engine, now),
             engine.expire_due(now),
             engine.fire_due(now),
+            engine.work_on_flows(now),
             self.plugin_watch.run_once(now),
             self.watch(engine, now),
         ];
@@ -89,7 +90,9 @@ impl Upkeep for Chores {
     }
 
     fn is_quiet(&self, engine: &Engine) -> bool {
-        let is_due = || engine.expiries.is_due(engine.now()) || engine.schedule_times.is_due(engine.now());
+        let now = engine.now();
+        let is_due =
+            || engine.expiries.is_due(now) || engine.schedule_times.is_due(now) || engine.flow_times.is_due(now);
         engine.unwritable().is_some() || engine.is_stopping() || self.clock_watch.is_done(engine) && !is_due()
     }
 

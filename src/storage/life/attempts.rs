@@ -27,6 +27,7 @@ impl Batch<'_> {
             to: None,
             was_indexed: false,
             indexed: None,
+            ended: None,
             handler: WithHandler::Is(mark),
         })
     }
@@ -93,6 +94,7 @@ impl Batch<'_> {
             to: place.is_some().then_some(is),
             was_indexed: member.is_some(),
             indexed: place.as_ref(),
+            ended: None,
             handler: WithHandler::Was,
         })?;
         match (&member, &place) {
@@ -132,6 +134,7 @@ impl Batch<'_> {
             to: Some(Side { state, bytes: is, record: Some(&entry.record) }),
             was_indexed: false,
             indexed: None,
+            ended: None,
             handler: WithHandler::Was,
         })?;
         if entry.is_grouped() && !self.return_head(queue, &entry)? {

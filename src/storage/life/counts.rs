@@ -135,10 +135,10 @@ pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, state: Stat
 pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) {
     for (queue, row) in std::mem::take(&mut verifier.queues) {
         let counted = verifier.tallies.remove(&queue).unwrap_or_default();
-        let of = |t: &Tally| [t.pending, t.scheduled, t.retrying, t.completed, t.cancelled, t.dead, t.bytes];
+        let of = |t: &Tally| [t.pending, t.scheduled, t.retrying, t.blocked, t.completed, t.cancelled, t.dead, t.bytes];
         let (says, has) = (of(&row.tally), of(&counted));
         if says != has {
-            let what = "pending, scheduled, retrying, completed, cancelled, dead jobs and bytes";
+            let what = "pending, scheduled, retrying, blocked, completed, cancelled, dead jobs and bytes";
             verifier.problem(format!("queue {:?} counts {says:?} {what}, but has {has:?}", &*row.name));
         }
     }

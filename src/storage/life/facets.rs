@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::moved::Moved;
 use super::verifier::Verifier;
-use super::{counts, expiring, index, started, tags, unique};
+use super::{counts, expiring, flows, index, started, tags, unique};
 use crate::job::{JobId, QueueId, Record, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -24,6 +24,7 @@ impl Batch<'_> {
             expiring::moved(self, moved)?;
             unique::moved(self, moved)?;
             tags::moved(self, moved)?;
+            flows::moved(self, moved)?;
         }
         started::moved(self, moved)
     }
@@ -33,7 +34,8 @@ impl Batch<'_> {
     pub(in crate::storage) fn rebuild_facets(&mut self) -> Result<(), Fault> {
         started::rebuild(self)?;
         expiring::rebuild(self)?;
-        tags::rebuild(self)
+        tags::rebuild(self)?;
+        flows::rebuild(self)
     }
 }
 
@@ -72,10 +74,12 @@ pub(super) fn check_job(
         Place::Ready { .. } => State::Pending,
         Place::Dead { .. } => State::Dead,
         Place::Finished { state, .. } => *state,
+        Place::Blocked => State::Blocked,
         Place::Delayed { .. } | Place::Member(_) => record.state,
     };
     counts::check_job(verifier, queue, state, row.len());
     tags::check_job(verifier, queue, id, &record)?;
+    flows::check_job(verifier, queue, id, &place, &record)?;
     if !state.is_final() {
         unique::check_job(verifier, queue, id, &record)?;
         expiring::check_job(verifier, queue, id, &record);
@@ -92,6 +96,7 @@ fn misplaced(verifier: &Verifier<'_>, record: &Record, place: &Place) -> Option<
         Place::Member(_) => matches!(record.state, State::Pending | State::Scheduled | State::Retrying),
         Place::Dead { .. } => record.state == State::Dead,
         Place::Finished { state, .. } => record.state == *state,
+        Place::Blocked => record.state == State::Blocked,
     };
     if !fits {
         return Some(format!("its record says {:?}", record.state));

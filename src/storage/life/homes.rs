@@ -1,4 +1,4 @@
-//! The homes that jobs are moved from: each job's row is in one of five tables.
+//! The homes that jobs are moved from: each job's row is in one of six tables.
 
 use std::sync::Arc;
 
@@ -65,6 +65,11 @@ impl Batch<'_> {
             let (queue, .., id) = key.value();
             see(queue, id, row.value());
         }
+        for row in self.tables.blocked()?.iter()? {
+            let (key, row) = row?;
+            let (queue, id) = key.value();
+            see(queue, id, row.value());
+        }
         Ok(())
     }
 
@@ -99,6 +104,7 @@ impl Batch<'_> {
                 }
                 Place::Dead { at } => self.take_dead(queue, id, *at),
                 Place::Finished { state, at } => self.take_finished(queue, id, *state, *at),
+                Place::Blocked => self.take_blocked(queue, id),
             },
         }
     }

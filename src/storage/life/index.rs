@@ -115,6 +115,7 @@ impl Batch<'_> {
             Place::Finished { state, at } => {
                 self.tables.finished()?.get_row((queue, *state as u8, at.as_millis(), number))
             }
+            Place::Blocked => self.tables.blocked()?.get_row((queue, number)),
         }
     }
 
@@ -156,6 +157,12 @@ impl Batch<'_> {
                 let line = if line == TimeLine::Wall as u8 { TimeLine::Wall } else { TimeLine::Engine };
                 let place = Place::Delayed { due: Due { line, at: Timestamp::from_millis(at) } };
                 return Ok(Some(Location { queue, place }));
+            }
+        }
+        for row in self.tables.blocked()?.iter()? {
+            let (queue, number) = row?.0.value();
+            if number == id.get() {
+                return Ok(Some(Location { queue, place: Place::Blocked }));
             }
         }
         for row in self.tables.dead_letters()?.iter()? {
@@ -232,6 +239,7 @@ fn is_at(verifier: &mut Verifier<'_>, id: u64, location: &Location) -> Result<bo
         Place::Member(member) => verifier.members.has(member.key(queue, JobId::new(id))),
         Place::Dead { at } => verifier.dead_letters.has((queue, at.as_millis(), id)),
         Place::Finished { state, at } => verifier.finished.has((queue, *state as u8, at.as_millis(), id)),
+        Place::Blocked => verifier.blocked.has((queue, id)),
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
             let queue = batch.queue_named(&format!("q{}", n % 4)).unwrap();
             ids.push((batch.insert(&mut Prepared::new(queue, Record::plain(), None)).unwrap(), queue));
         }
-        let counters = batch.seal().unwrap().counters;
+        let counters = batch.close().unwrap().counters;
         store.commit(txn).unwrap();
 
         // Nothing is known of the latest jobs, as after a restart.

@@ -4,8 +4,9 @@
 //!
 //! The rules of what follows what are in `job::life`. Here a [`Transition`] becomes rows:
 //!
-//! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`] or [`ended`];
-//! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`tags`], [`started`]. A facet is what else the
+//! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`], [`blocked`] or [`ended`];
+//! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`tags`],
+//!    [`flows`], [`started`]. A facet is what else the
 //!    file has of jobs, and keeps it in step with their records. It reads the transition, and the job before and
 //!    after; most facets have no rows of a plain job;
 //! 3. the job enters its new home, if it has one.
@@ -18,6 +19,7 @@
 //! a schedule's run enters through the door like any other job.
 
 mod attempts;
+pub(super) mod blocked;
 pub(super) mod buckets;
 pub(super) mod circuits;
 pub(super) mod claims;
@@ -27,6 +29,7 @@ pub(super) mod ended;
 mod entering;
 pub(super) mod expiring;
 mod facets;
+pub(super) mod flows;
 pub(super) mod groups;
 mod homes;
 mod id_set;
@@ -72,8 +75,8 @@ pub(crate) enum NewHome<'m> {
     Nowhere,
     /// It waits or could run. `seq` is its place in the group, if it has one.
     Waiting { job: &'m mut Prepared, seq: u64 },
-    /// It is kept in the state that its record says, which is final.
-    Ended { record: &'m Record },
+    /// It has ended in the state that its record says. It is in the file from now on only if it is `kept`.
+    Ended { record: &'m Record, kept: bool },
 }
 
 impl Batch<'_> {
@@ -101,12 +104,14 @@ impl Batch<'_> {
             to: None,
             was_indexed: was_there && from.is_indexed(),
             indexed: None,
+            ended: None,
             handler: if matches!(from, OldHome::Handler { .. }) { WithHandler::Was } else { WithHandler::No },
         };
         match to {
             NewHome::Nowhere => self.tell_facets(&moved)?,
             NewHome::Waiting { job, seq } => self.enter_waiting(moved, job, seq)?,
-            NewHome::Ended { record } => self.enter_ended(moved, record)?,
+            NewHome::Ended { record, kept: true } => self.enter_ended(moved, record)?,
+            NewHome::Ended { record, kept: false } => self.tell_facets(&Moved { ended: Some(record), ..moved })?,
         }
         self.put_unreadable_aside()?;
         Ok(was_there)
@@ -123,8 +128,8 @@ impl Batch<'_> {
         record: &Record,
     ) -> Result<(), Fault> {
         let has_result = record.extra.as_ref().is_some_and(|extra| extra.result.is_some());
-        let to = if self.keeps(queue, record.state, has_result) { NewHome::Ended { record } } else { NewHome::Nowhere };
-        self.apply(Move { id, queue, transition, from, to })?;
+        let kept = self.keeps(queue, record.state, has_result);
+        self.apply(Move { id, queue, transition, from, to: NewHome::Ended { record, kept } })?;
         self.note_end(queue, id, || Some(record.clone()));
         Ok(())
     }
@@ -139,6 +144,7 @@ impl Batch<'_> {
         let (queue, id) = (moved.queue, moved.id);
         let waits = job.record().due().filter(|due| !due.is_due(self.now));
         let place = match (self.member_for(queue, job.record(), seq), waits) {
+            _ if job.record().state == State::Blocked => Some(Place::Blocked),
             (Some(member), _) => Some(Place::Member(member)),
             (None, Some(due)) => Some(Place::Delayed { due }),
             (None, None) => None,
@@ -154,6 +160,7 @@ impl Batch<'_> {
         match &place {
             Some(Place::Member(member)) => self.join_group(queue, id, member, waits, job.bytes.clone()),
             Some(Place::Delayed { due }) => self.put_delayed(queue, id, *due, &job.bytes),
+            Some(Place::Blocked) => self.put_blocked(queue, id, &job.bytes),
             _ => {
                 let entry = job.entry(id);
                 self.put_ready(queue, entry, &job.bytes);
@@ -168,7 +175,7 @@ impl Batch<'_> {
         let place = if state == State::Dead { Place::Dead { at } } else { Place::Finished { state, at } };
         let bytes = encode_record(record);
         let to = Some(Side { state, bytes: bytes.len() as u64, record: Some(record) });
-        let moved = Moved { to, indexed: Some(&place), ..moved };
+        let moved = Moved { to, indexed: Some(&place), ended: Some(record), ..moved };
         self.tell_facets(&moved)?;
         self.put_ended(moved.queue, moved.id, &place, &bytes)
     }

@@ -17,6 +17,8 @@ pub(in crate::storage) struct Moved<'m> {
     pub was_indexed: bool,
     /// Its new place, if the index is to have it. Jobs in `ready` are not in the index.
     pub indexed: Option<&'m Place>,
+    /// The record with which it has ended, if it has, whether it is kept or not.
+    pub ended: Option<&'m Record>,
     pub handler: WithHandler<'m>,
 }
 

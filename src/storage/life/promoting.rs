@@ -62,6 +62,7 @@ impl Batch<'_> {
                         to: side(State::Pending),
                         was_indexed: true,
                         indexed: None,
+                        ended: None,
                         handler: WithHandler::No,
                     })?;
                     self.put_ready(queue, Arc::new(ReadyJob::new(id, id.get(), record, row.len())), &row);

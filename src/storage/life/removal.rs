@@ -248,6 +248,13 @@ impl Batch<'_> {
                 }
             }
         }
+        for row in self.tables.blocked()?.range((queue, 0)..=(queue, u64::MAX))? {
+            let (key, row) = row?;
+            let (_, id) = key.value();
+            if take(id, Place::Blocked, row.value()) {
+                return Ok(jobs);
+            }
+        }
         for row in self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))? {
             let (key, row) = row?;
             let (_, at, id) = key.value();

@@ -9,6 +9,7 @@ use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::place::{KnownQueue, Location, Place};
 use crate::storage::rows::prepared::Prepared;
+use crate::time::Timestamp;
 
 /// The job to change. It is withdrawn from dispatch, so that it does not start meanwhile.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,10 @@ impl Batch<'_> {
         };
         let job = &mut Prepared::new(queue, record, None);
         self.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
+        // A blocked job that is to run now does not wait for others any more.
+        if stored.place == Place::Blocked && patch.run_at == Some(Timestamp::EPOCH) {
+            self.release_blocked(queue, id)?;
+        }
         Ok(())
     }
 

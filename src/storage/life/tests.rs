@@ -70,7 +70,7 @@ impl World {
         let mut batch = Batch::new(&txn, &self.store.catalog, self.counters, &self.marks, self.now, false);
         work(&mut batch, &mut self.rng, &self.ready);
         assert!(batch.unreadable.is_empty());
-        let sealed = batch.seal().unwrap();
+        let sealed = batch.close().unwrap();
         self.store.commit(txn).unwrap();
         self.counters = sealed.counters;
         self.store.catalog.committed(sealed.rows, &sealed.kinds, &[]);

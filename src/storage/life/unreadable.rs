@@ -67,6 +67,7 @@ impl Batch<'_> {
             to: None,
             was_indexed: true,
             indexed: None,
+            ended: None,
             handler: WithHandler::Was,
         })?;
         // Nobody can tell how it ends.
@@ -86,5 +87,6 @@ pub(super) fn presumed_state(place: &Place, row: &Bytes) -> State {
         Place::Member(_) => borne().unwrap_or(State::Pending),
         Place::Dead { .. } => State::Dead,
         Place::Finished { state, .. } => *state,
+        Place::Blocked => State::Blocked,
     }
 }

@@ -74,6 +74,7 @@ pub(in crate::storage) struct Verifier<'r> {
     pub index: ReadOnlyTable<u64, &'static [u8]>,
     pub dead_letters: ReadOnlyTable<Numbers<DeadKey>, &'static [u8]>,
     pub finished: ReadOnlyTable<Numbers<FinishedKey>, &'static [u8]>,
+    pub blocked: ReadOnlyTable<Numbers<(u32, u64)>, &'static [u8]>,
     pub unique: ReadOnlyTable<(u32, &'static str), &'static [u8]>,
     pub unique_ended: ReadOnlyTable<UniqueEndedKey, ()>,
     /// `None` if no job ever had a tag.
@@ -118,6 +119,7 @@ impl<'r> Verifier<'r> {
             index: tables.index()?,
             dead_letters: tables.dead_letters()?,
             finished: tables.finished()?,
+            blocked: tables.blocked()?,
             unique: tables.unique()?,
             unique_ended: tables.unique_ended()?,
             tags: tables.tags()?,

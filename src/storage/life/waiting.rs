@@ -50,7 +50,7 @@ impl Batch<'_> {
         let (transition, from) = (Transition::MoveIn, OldHome::Nowhere);
         let record = stored.record;
         if record.state.is_final() {
-            let home = NewHome::Ended { record: &record };
+            let home = NewHome::Ended { record: &record, kept: true };
             self.apply(Move { id, queue: to, transition, from, to: home })?;
         } else {
             let seq = if record.group().is_some() { self.next_number() } else { id.get() };

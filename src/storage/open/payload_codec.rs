@@ -1,12 +1,12 @@
 //! The name of the payload codec in the file: what is coded in the file can be read by that codec only.
 
-use crate::storage::open::schema;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::version::{CODED_VERSION, raise_to};
 
 /// The key of its row in `meta`. A file that never had a payload codec has no such row.
 const PAYLOAD_CODEC: &str = "payload_codec";
@@ -26,6 +26,6 @@ impl Batch<'_> {
     pub fn set_payload_codec(&mut self, name: &str) -> Result<(), Fault> {
         self.touch();
         self.tables.meta()?.insert(PAYLOAD_CODEC, codec::encode(&name).as_slice())?;
-        schema::write_coded_version(&mut self.tables)
+        raise_to(&mut self.tables, CODED_VERSION)
     }
 }

@@ -17,16 +17,7 @@ use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{ReadTables, Tables};
 use crate::storage::rows::tables_ext::RowTable;
-
-/// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
-pub(crate) const SCHEMA_VERSION: u32 = 4;
-
-/// The version of a file that has a payload codec. The layout is the same, but a build that knows no payload codecs must
-/// refuse the file: it would pass what it cannot read to handlers. Other files do not get this version, so that older builds
-/// can still read them.
-const CODED_VERSION: u32 = 5;
-
-const VERSION_KEY: &str = "schema";
+use crate::storage::rows::version::{KNOWN_VERSION, SCHEMA_VERSION, VERSION_KEY, raise_to};
 
 /// The schema version of the file; `None` if it has no tables of ours.
 pub(in crate::storage) fn version(txn: &ReadTransaction) -> Result<Option<u32>, Fault> {
@@ -42,8 +33,8 @@ pub(in crate::storage) fn version(txn: &ReadTransaction) -> Result<Option<u32>, 
 }
 
 pub(in crate::storage) fn check(found: u32) -> Result<(), Error> {
-    if found > CODED_VERSION {
-        return Err(Error::TooNew { found, known: CODED_VERSION });
+    if found > KNOWN_VERSION {
+        return Err(Error::TooNew { found, known: KNOWN_VERSION });
     }
     Ok(())
 }
@@ -51,13 +42,13 @@ pub(in crate::storage) fn check(found: u32) -> Result<(), Error> {
 /// Writes the schema into a file that has none of our tables.
 pub(in crate::storage) fn create(batch: &mut Batch<'_>) -> Result<(), Fault> {
     batch.create_tables()?;
-    write_version(&mut batch.tables, SCHEMA_VERSION)
+    raise_to(&mut batch.tables, SCHEMA_VERSION)
 }
 
 /// Migrates a file of an older version to this one.
 pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
     migrations::migrate(txn, from)?;
-    write_version(&mut Tables::new(txn), SCHEMA_VERSION)
+    raise_to(&mut Tables::new(txn), SCHEMA_VERSION)
 }
 
 /// Whether the file has every table of this build.
@@ -68,17 +59,6 @@ pub(in crate::storage) fn is_complete(txn: &ReadTransaction) -> Result<bool, Fau
 /// Creates the tables that a file of this version does not have, because an earlier build of the same version wrote it.
 pub(in crate::storage) fn complete(txn: &WriteTransaction) -> Result<(), Fault> {
     Tables::new(txn).create_all()
-}
-
-/// Notes that the file has a payload codec.
-pub(in crate::storage) fn write_coded_version(tables: &mut Tables<'_>) -> Result<(), Fault> {
-    write_version(tables, CODED_VERSION)
-}
-
-fn write_version(tables: &mut Tables<'_>, version: u32) -> Result<(), Fault> {
-    let row = codec::encode(&version);
-    tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
-    Ok(())
 }
 
 /// Reads what is kept in memory: names, queue rows, counters.

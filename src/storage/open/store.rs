@@ -19,12 +19,12 @@ use crate::storage::file::watched::Watch;
 use crate::storage::open::attached::AttachedWrites;
 use crate::storage::open::copy::Copying;
 use crate::storage::open::schema;
-use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::{Batch, Counters};
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::fault;
 use crate::storage::rows::fault::{Fault, unless_damaged};
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::version::SCHEMA_VERSION;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, Process, RwLock, RwLockWriteGuard};
 use crate::time::Now;
@@ -176,7 +176,7 @@ impl Store {
         let marks = Default::default();
         let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, Now::default(), false);
         schema::create(&mut batch)?;
-        batch.seal()?;
+        batch.close()?;
         self.make_durable(txn)
     }
 

@@ -86,6 +86,7 @@ impl Reader {
             Place::Finished { state, at } => {
                 tables.finished()?.get_row((queue, *state as u8, at.as_millis(), number))?
             }
+            Place::Blocked => tables.blocked()?.get_row((queue, number))?,
         };
         let Some(row) = row else { return Ok(None) };
         let record = decode_record(place.table(), number, &row)?;

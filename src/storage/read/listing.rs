@@ -27,7 +27,7 @@ pub(crate) enum CursorKey {
     Ready(u8, u64),
     Timed(u64, u64),
     Member(String, u8, u64, u64),
-    /// In the index of tags.
+    /// In the index of tags, or among the blocked jobs.
     Tagged(u64),
 }
 
@@ -45,6 +45,8 @@ pub(crate) enum Source {
     Cancelled,
     /// The index of tags, which leads to jobs in all the others.
     Tagged,
+    /// Wait for other jobs of their flows.
+    Blocked,
 }
 
 impl Source {
@@ -56,6 +58,7 @@ impl Source {
         Self::Dead,
         Self::Completed,
         Self::Cancelled,
+        Self::Blocked,
     ];
 
     /// The sources that have jobs of this state.
@@ -66,7 +69,7 @@ impl Source {
             State::Dead => &[Self::Dead],
             State::Completed => &[Self::Completed],
             State::Cancelled => &[Self::Cancelled],
-            State::Blocked => &[],
+            State::Blocked => &[Self::Blocked],
         }
     }
 }
@@ -154,6 +157,14 @@ impl Reader {
             }
             Source::Completed => self.finished(queue, State::Completed, after, visit),
             Source::Cancelled => self.finished(queue, State::Cancelled, after, visit),
+            Source::Blocked => {
+                let from = match after {
+                    Some(CursorKey::Tagged(id)) => Bound::Excluded((queue, *id)),
+                    _ => Bound::Included((queue, 0)),
+                };
+                let rows = self.tables().blocked()?.range((from, Bound::Included((queue, u64::MAX))))?;
+                each(rows, queue, visit, |(_, id)| (CursorKey::Tagged(id), id, Place::Blocked))
+            }
             // `scan_tag` reads the index.
             Source::Tagged => Ok(()),
         }

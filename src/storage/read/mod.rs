@@ -2,6 +2,7 @@
 
 mod aged;
 pub(super) mod find;
+mod flows;
 pub(super) mod found;
 pub(super) mod groups;
 pub(super) mod listing;

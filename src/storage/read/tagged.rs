@@ -82,5 +82,6 @@ fn is_in(place: &Place, sources: &[Source]) -> bool {
         Place::Dead { .. } => Source::Dead,
         Place::Finished { state: State::Completed, .. } => Source::Completed,
         Place::Finished { .. } => Source::Cancelled,
+        Place::Blocked => Source::Blocked,
     })
 }

@@ -41,7 +41,7 @@ impl Batch<'_> {
         self.purge_quarantined(number)?;
         let (transition, from) = (life::restore(&mut record), OldHome::Nowhere);
         if record.state.is_final() {
-            self.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record } })?;
+            self.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record, kept: true } })?;
         } else {
             let seq = self.next_number();
             let job = &mut Prepared::new(queue, record, None);

@@ -103,7 +103,7 @@ fn bring_back(
     match transition {
         Transition::End(State::Dead) => {
             let from = OldHome::Handler { taken: &taken, row_was_there: None };
-            batch.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record } })?;
+            batch.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record, kept: true } })?;
             let first = batch.queue(queue).tally.dead == 1;
             let event =
                 Event::dead(id, batch.queue(queue).name, batch.catalog().kind_name(record.kind), &record, first);
@@ -204,7 +204,7 @@ mod tests {
             batch.hand_out(id, &mark).unwrap();
             ids.push(id);
         }
-        let sealed = batch.seal().unwrap();
+        let sealed = batch.close().unwrap();
         store.commit(txn).unwrap();
         store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
         marks.extend(ids);

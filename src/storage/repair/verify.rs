@@ -5,8 +5,8 @@
 
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
-    buckets, circuits, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, steered, tags,
-    timed_keys, unique,
+    blocked, buckets, circuits, counts, delayed, ended, expiring, flows, groups, index, kept, ready, schedules,
+    started, steered, tags, timed_keys, unique,
 };
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -24,6 +24,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     // Each job that a home reads is checked by the facets, too: `check_job` in `life/facets.rs`.
     ready::problems(verifier)?;
     delayed::problems(verifier, groups::problems::check_pointer)?;
+    blocked::problems(verifier)?;
     ended::problems(verifier)?;
     index::problems(verifier)?;
     groups::problems::problems(verifier)?;
@@ -38,6 +39,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     tags::problems(verifier)?;
     kept::problems(verifier)?;
     schedules::problems(verifier)?;
+    flows::problems(verifier)?;
     counts::problems(verifier);
     Ok((std::mem::take(&mut verifier.found), verifier.work))
 }

@@ -14,6 +14,8 @@ use crate::storage::rows::catalog::{Catalog, NewNames};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::flow_rows::FlowRows;
+use crate::storage::rows::flow_times::NotedFlows;
 use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::schedule_times::NotedSchedules;
 use crate::storage::rows::table_name::TableName;
@@ -113,6 +115,9 @@ pub(crate) struct Batch<'t> {
     pub(in crate::storage) unreadable: Vec<Unreadable>,
     pub(in crate::storage) expiries: NotedExpiries,
     pub(in crate::storage) schedules: NotedSchedules,
+    /// The flows and nodes that it has read, and the ends that dependents are told of before its commit.
+    pub(in crate::storage) flow_rows: FlowRows,
+    pub(in crate::storage) flow_times: NotedFlows,
     /// Ended jobs that retention has removed.
     pub pruned: u64,
     writes: u64,
@@ -150,6 +155,7 @@ pub(crate) struct Sealed {
     pub quarantined_rows: u64,
     pub expiries: NotedExpiries,
     pub schedules: NotedSchedules,
+    pub flows: NotedFlows,
     pub pruned: u64,
 }
 
@@ -187,6 +193,8 @@ impl<'t> Batch<'t> {
             unreadable: Vec::new(),
             expiries: NotedExpiries::default(),
             schedules: NotedSchedules::default(),
+            flow_rows: FlowRows::default(),
+            flow_times: NotedFlows::default(),
             pruned: 0,
             writes: 0,
             moved_bytes: 0,
@@ -409,12 +417,13 @@ impl<'t> Batch<'t> {
             deduplicated: self.deduplicated,
             expiries: self.expiries,
             schedules: self.schedules,
+            flows: self.flow_times,
             ..Sealed::default()
         }
     }
 
-    /// Writes the rows that were kept in memory until now. After that the transaction can be committed.
-    pub fn seal(mut self) -> Result<Sealed, Fault> {
+    /// Writes the rows that were kept in memory until now, but those of flows.
+    pub(in crate::storage) fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
         self.counters.time = self.counters.time.and(self.now);
         self.rows.retain(|_, touched| touched.is_changed);
@@ -447,6 +456,7 @@ impl<'t> Batch<'t> {
             quarantined_rows: self.quarantined_rows,
             expiries: self.expiries,
             schedules: self.schedules,
+            flows: self.flow_times,
             pruned: self.pruned,
         })
     }

@@ -70,9 +70,13 @@ macro_rules! keys {
 
 keys! {
     13: (a: u32, b: u8, c: u64);
+    12: (a: u32, b: u64);
+    16: (a: u64, b: u64);
     20: (a: u32, b: u64, c: u64);
     21: (a: u32, b: u8, c: u64, d: u64);
     21: (a: u8, b: u64, c: u32, d: u64);
+    24: (a: u64, b: u64, c: u64);
+    25: (a: u8, b: u64, c: u64, d: u64);
 }
 
 #[cfg(test)]
@@ -103,6 +107,10 @@ mod tests {
         let mut small = || (rng.u32(..3), rng.u8(..3), [0, 1, 255, 256, u64::MAX][rng.usize(..5)], rng.u64(..4));
         let keys: Vec<_> = (0..60).map(|_| small()).collect();
         alike::<(u32, u8, u64)>(&keys.iter().map(|k| (k.0, k.1, k.2)).collect::<Vec<_>>());
+        alike::<(u32, u64)>(&keys.iter().map(|k| (k.0, k.2)).collect::<Vec<_>>());
+        alike::<(u64, u64)>(&keys.iter().map(|k| (k.2, k.3)).collect::<Vec<_>>());
+        alike::<(u64, u64, u64)>(&keys.iter().map(|k| (k.3, k.2, k.3)).collect::<Vec<_>>());
+        alike::<(u8, u64, u64, u64)>(&keys.iter().map(|k| (k.1, k.2, k.3, k.3)).collect::<Vec<_>>());
         alike::<(u32, u64, u64)>(&keys.iter().map(|k| (k.0, k.2, k.3)).collect::<Vec<_>>());
         alike::<(u32, u8, u64, u64)>(&keys);
         alike::<(u8, u64, u32, u64)>(&keys.iter().map(|k| (k.1, k.2, k.0, k.3)).collect::<Vec<_>>());

@@ -12,11 +12,22 @@ use crate::time::{Due, Timestamp};
 /// Which table has the job, and under which key. An ended job is there since `at` on the age line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Place {
-    Ready { priority: u8 },
-    Delayed { due: Due },
+    Ready {
+        priority: u8,
+    },
+    Delayed {
+        due: Due,
+    },
     Member(Member),
-    Dead { at: Timestamp },
-    Finished { state: State, at: Timestamp },
+    Dead {
+        at: Timestamp,
+    },
+    Finished {
+        state: State,
+        at: Timestamp,
+    },
+    /// Waits for other jobs of its flow.
+    Blocked,
 }
 
 /// A job's place among the waiting jobs of its group.
@@ -70,6 +81,7 @@ impl Place {
             Self::Member(_) => TableName::Members,
             Self::Dead { .. } => TableName::DeadLetters,
             Self::Finished { .. } => TableName::Finished,
+            Self::Blocked => TableName::Blocked,
         }
     }
 }

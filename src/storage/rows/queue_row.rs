@@ -36,7 +36,7 @@ impl QueueRow {
 }
 
 /// The name, whether it is paused, the settings that each row has, and the counts. If the group concurrency is not 1, it follows, and
-/// then whether there are groups to fill.
+/// then whether there are groups to fill. If jobs are blocked, all of that is there, and then their number.
 type StoredQueue = (Arc<str>, bool, (Capacity, WhenFull, GroupPolicy, Retention), Tally);
 
 impl Serialize for QueueRow {
@@ -44,17 +44,17 @@ impl Serialize for QueueRow {
         let Self { name, paused, settings, tally, fills_groups, steered: _ } = self;
         let QueueSettings { capacity, when_full, groups, retention, group_concurrency } = settings;
         let stored = (name, paused, (capacity, when_full, groups, retention), tally);
-        if *group_concurrency == 1 {
-            stored.serialize(serializer)
-        } else {
-            (stored, group_concurrency, fills_groups).serialize(serializer)
+        match (*group_concurrency, tally.blocked) {
+            (1, 0) => stored.serialize(serializer),
+            (_, 0) => (stored, group_concurrency, fills_groups).serialize(serializer),
+            (_, blocked) => (stored, group_concurrency, fills_groups, blocked).serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for QueueRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(3, ReadQueueRow)
+        deserializer.deserialize_tuple(4, ReadQueueRow)
     }
 }
 
@@ -69,11 +69,12 @@ impl<'de> Visitor<'de> for ReadQueueRow {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<QueueRow, A::Error> {
         let stored: Option<StoredQueue> = parts.next_element()?;
-        let (name, paused, settings, tally) = stored.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let (name, paused, settings, mut tally) = stored.ok_or_else(|| A::Error::invalid_length(0, &self))?;
         let (capacity, when_full, groups, retention) = settings;
         // The row ends here if it is 1, which the format reports as an error.
         let group_concurrency = parts.next_element().ok().flatten().unwrap_or(1);
         let fills_groups = parts.next_element().ok().flatten().unwrap_or(false);
+        tally.blocked = parts.next_element().ok().flatten().unwrap_or(0);
         let settings = QueueSettings { capacity, when_full, groups, retention, group_concurrency };
         Ok(QueueRow { name, paused, settings, tally, fills_groups, steered: None })
     }

@@ -34,6 +34,8 @@ const CODED_RESULT: u8 = 15;
 const LOGS: u8 = 16;
 const WEIGHT: u8 = 17;
 const BACK: u8 = 18;
+/// The number of the flow that it belongs to.
+const FLOW: u8 = 19;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -102,6 +104,9 @@ impl Sections {
         }
         if extra.is_back {
             sections.raw(BACK, &[]);
+        }
+        if let Some(flow) = extra.flow {
+            sections.row(FLOW, &flow);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -182,6 +187,7 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
         WEIGHT => extra.weight = Some(row(tag, &bytes)?),
         BACK => extra.is_back = true,
+        FLOW => extra.flow = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())

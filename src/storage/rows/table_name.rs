@@ -50,13 +50,17 @@ table_names! {
     PluginState => "plugin_state",
     PluginUsage => "plugin_usage",
     Schedules => "schedules",
+    Blocked => "blocked",
+    Flows => "flows",
+    FlowNodes => "flow_nodes",
+    FlowUntold => "flow_untold",
     Quarantine => "quarantine",
 }
 
 impl TableName {
     /// Whether it has jobs' records. What is in the others follows from those, or is about a queue, a kind or a plugin.
     pub const fn has_jobs(self) -> bool {
-        matches!(self, Self::Ready | Self::Delayed | Self::Members | Self::DeadLetters | Self::Finished)
+        matches!(self, Self::Ready | Self::Delayed | Self::Members | Self::Blocked | Self::DeadLetters | Self::Finished)
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) type ExpiringKey = (u8, u64, u32, u64);
 /// Which jobs have a tag: (tag, queue, id).
 pub(crate) type TagKey = (&'static str, u32, u64);
 
+/// When something of a flow is due: (time line, at, flow, node; 0 for the flow itself).
+pub(crate) type FlowDueKey = (u8, u64, u64, u64);
+
 /// When schedules are due: (time line, at, name).
 pub(crate) type ScheduleDueKey = (u8, u64, &'static str);
 
@@ -145,6 +148,19 @@ tables! {
     /// Schedules: name -> what was asked for, and how far it has come.
     schedules: &'static str => &'static [u8], "schedules";
     schedule_due: ScheduleDueKey => (), "schedule_due";
+    /// Jobs that wait for others of their flow: (queue, id) -> record.
+    blocked: Numbers<(u32, u64)> => &'static [u8], "blocked";
+    /// Flows: number -> row.
+    flows: u64 => &'static [u8], "flows";
+    /// The jobs and signals of flows: (flow, number) -> row.
+    flow_nodes: Numbers<(u64, u64)> => &'static [u8], "flow_nodes";
+    /// Which node waits for which, for nodes with many dependents: (flow, node, dependent) -> what a failure does.
+    flow_edges: Numbers<(u64, u64, u64)> => u8, "flow_edges";
+    /// Names of nodes, and of flows as (0, name): (flow, name) -> number.
+    flow_names: (u64, &'static str) => u64, "flow_names";
+    flow_due: Numbers<FlowDueKey> => (), "flow_due";
+    /// Ends of nodes that their dependents were not told of yet, and flows that are being cancelled: (flow, node or 0) -> row.
+    flow_untold: Numbers<(u64, u64)> => &'static [u8], "flow_untold";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => AsideValue, "quarantine";
 }

@@ -20,13 +20,17 @@ pub(crate) struct Tally {
     pub failures_total: u64,
     pub dead_total: u64,
     pub cancelled_total: u64,
+    /// Follows the rest of the row, if it is not 0.
+    #[serde(skip)]
+    pub blocked: u64,
 }
 
 impl Tally {
     /// How many jobs are in this state.
     pub(crate) fn count_mut(&mut self, state: State) -> &mut u64 {
         match state {
-            State::Pending | State::Running | State::Blocked => &mut self.pending,
+            State::Pending | State::Running => &mut self.pending,
+            State::Blocked => &mut self.blocked,
             State::Scheduled => &mut self.scheduled,
             State::Retrying => &mut self.retrying,
             State::Completed => &mut self.completed,
@@ -36,6 +40,6 @@ impl Tally {
     }
 
     pub(crate) fn unfinished(&self) -> u64 {
-        self.pending + self.scheduled + self.retrying
+        self.pending + self.scheduled + self.retrying + self.blocked
     }
 }

@@ -261,8 +261,11 @@ impl Finish {
     }
 
     fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        let has_result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
-        if batch.awaited || batch.keeps(self.queue, State::Completed, has_result) {
+        let extra = self.record().extra.as_deref();
+        let has_result = extra.is_some_and(|extra| extra.result.is_some());
+        // The jobs that wait for it get its result.
+        let is_in_flow = extra.is_some_and(|extra| extra.flow.is_some());
+        if is_in_flow || batch.awaited || batch.keeps(self.queue, State::Completed, has_result) {
             let mut record = self.record().clone();
             life::completed(&mut record, self.attempt, batch.now);
             self.end(batch, self.transition, &record)?;

@@ -21,7 +21,7 @@ impl Batch<'_> {
         id: JobId,
         (from, to): (&OldHome<'_>, &NewHome<'_>),
     ) -> Result<(), Fault> {
-        let NewHome::Ended { record } = to else { return Ok(()) };
+        let NewHome::Ended { record, kept: true } = to else { return Ok(()) };
         let Some(group) = record.group().filter(|_| record.state == State::Dead) else { return Ok(()) };
         if self.queue_ref(queue).settings.groups != GroupPolicy::Hold {
             return Ok(());

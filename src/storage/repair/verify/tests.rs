@@ -77,7 +77,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
         let (transition, to) = (Transition::End(State::Dead), NewHome::Ended { record: ended.record() });
         batch.apply(Move { id, queue, transition, from: stored.from(), to }).unwrap();
     }
-    let sealed = batch.seal().unwrap();
+    let sealed = batch.close().unwrap();
     store.commit(txn).unwrap();
     store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
     verify_counted(&store.reader().unwrap()).unwrap()
@@ -106,7 +106,7 @@ fn a_file_that_is_wrong_all_over_is_told_of_in_so_many_words() {
     for id in 1..=each {
         batch.index(JobId::new(id), 0, Place::Dead { at: now().wall }).unwrap();
     }
-    batch.seal().unwrap();
+    batch.close().unwrap();
     store.commit(txn).unwrap();
     let found = verify(&store.reader().unwrap()).unwrap();
     assert_eq!((found.problems.len(), found.problems_left_out), (PROBLEMS_MAX, each - PROBLEMS_MAX as u64));
