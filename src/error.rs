@@ -169,6 +169,19 @@ pub enum Error {
         /// The flow.
         name: String,
     },
+    /// The steps of a job are too many or too large, so this one was not stored.
+    #[error(
+        "job {id} has too many steps: at most {steps_max}, with results of {bytes_max} bytes together; store large results elsewhere, and enqueue other jobs for more work"
+    )]
+    #[non_exhaustive]
+    TooManySteps {
+        /// The job.
+        id: JobId,
+        /// The most steps of a job.
+        steps_max: usize,
+        /// The most bytes of their results together.
+        bytes_max: usize,
+    },
     /// The flow has jobs that have not ended, so it is not removed.
     #[error("the flow {:?} has jobs that have not ended: cancel it first", told(name))]
     #[non_exhaustive]

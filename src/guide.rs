@@ -14,6 +14,7 @@ macro_rules! page {
         #[doc = "[deployment]: deployment"]
         #[doc = "[finding]: finding"]
         #[doc = "[first-job]: first_job"]
+        #[doc = "[flows]: flows"]
         #[doc = "[guarantees]: guarantees"]
         #[doc = "[kinds]: kinds"]
         #[doc = "[limits]: limits"]
@@ -48,6 +49,7 @@ page!(transactions, "transactions.md");
 page!(retries, "retries.md");
 page!(order, "order.md");
 page!(rates, "rates.md");
+page!(flows, "flows.md");
 page!(schedules, "schedules.md");
 page!(unique, "unique.md");
 page!(finding, "finding.md");

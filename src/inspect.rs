@@ -23,6 +23,7 @@ use crate::executor::Attempt;
 use crate::job::{AT_MOST_ONCE, AttemptLog, AttemptNumber, Coder, EndedJob, JobId, QueueId, State, StoredLog};
 use crate::runtime::Engine;
 use crate::storage::{Damage, Fault, Found, Place, Reader, ScanMost, Source};
+use crate::time::Due;
 pub use counts::Counts;
 pub(crate) use counts::counts;
 pub use cursor::{Cursor, ParseCursorError};
@@ -269,7 +270,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         max_attempts: extra.max_attempts.map(|attempts| attempts.max(1)),
         at_most_once: extra.max_attempts == Some(AT_MOST_ONCE),
         enqueued_at: record.enqueued_at,
-        run_at: extra.due.map(|due| due.at),
+        // A job that waits for a signal is due at no time.
+        run_at: extra.due.filter(|due| *due != Due::NEVER).map(|due| due.at),
         expires_at: extra.expiry.map(|expiry| expiry.shown),
         weight: extra.weight.unwrap_or(1),
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),

@@ -12,6 +12,7 @@
 #![doc = "[finding]: guide::finding"]
 #![doc = "[first]: https://docs.rs/crate/millpond/latest/source/examples/first/program.rs"]
 #![doc = "[first-job]: guide::first_job"]
+#![doc = "[flows]: guide::flows"]
 #![doc = "[guarantees]: guide::guarantees"]
 #![doc = "[guest-examples]: https://docs.rs/millpond-guest"]
 #![doc = "[guest-sdk]: https://docs.rs/millpond-guest"]
@@ -108,7 +109,7 @@ pub use job::{
     HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, NodeState, OnFailure,
     Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError,
     PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule,
-    SchedulePatch, Scheduled, ScheduledFor, State, Unique, When, WhenFull, WorkerSettings,
+    SchedulePatch, Scheduled, ScheduledFor, State, StepInfo, StepState, Unique, When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

@@ -20,7 +20,7 @@ use crate::flows::{self, Flows};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{
     CallSize, CancelOutcome, Enqueued, FlowCreated, FlowDraft, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX,
-    Schedule, Scheduled, check_name,
+    Schedule, Scheduled, StepInfo, check_key, check_name,
 };
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -32,7 +32,7 @@ use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
 use crate::sync::block_on;
 use crate::text::cut;
 use crate::time::Timestamp;
-use crate::transaction::{Transaction, WriteGuard, check_may_wait};
+use crate::transaction::{Transaction, WriteGuard, check_may_wait, signal_payload};
 use crate::worker::WorkerBuilder;
 use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call};
 
@@ -467,6 +467,56 @@ impl Millpond {
     /// ```
     pub fn signal(&self, flow: &str, signal: &str, payload: &(impl serde::Serialize + ?Sized)) -> Commit<bool> {
         flows::signal(self.engine(), flow, signal, payload)
+    }
+
+    /// Says that a signal has come for a job, whose handler waits for it with [`Context::wait_for`](crate::Context::wait_for) or
+    /// will do so. `payload` is what the handler gets, as JSON. Returns false if the signal had come before: the first call
+    /// counts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`], also if the job has ended; [`Error::PayloadTooLarge`], [`Error::Unencodable`],
+    /// [`Error::TooManySteps`]; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// assert!(pond.signal_job(id, "approved", "ada").await?);
+    /// assert!(!pond.signal_job(id, "approved", "bob").await?);
+    /// # Ok(()) });
+    /// ```
+    pub fn signal_job(
+        &self,
+        id: impl Into<JobId>,
+        signal: &str,
+        payload: &(impl serde::Serialize + ?Sized),
+    ) -> Commit<bool> {
+        let came = check_key("step", signal).and_then(|()| signal_payload(&*self.engine().preparer(), payload));
+        self.engine().signal_job(id.into(), signal.to_owned(), came)
+    }
+
+    /// The [steps](crate::Context::step) of a job that are stored, in the order in which they were. Empty for a job that has
+    /// none, or is not there.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
+    ///
+    /// # Errors
+    /// Storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>, ctx: Context| async move {
+    ///         ctx.step("charge", || async { Ok::<_, Error>(7) }).await?;
+    ///         Outcome::done_json(&true)
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.steps(id)?[0].result_json::<u64>()?, Some(7));
+    /// # Ok(()) });
+    /// ```
+    pub fn steps(&self, id: impl Into<JobId>) -> Result<Vec<StepInfo>, Error> {
+        self.engine().steps_of(id.into())
     }
 
     /// The flows: look at them, cancel them, retry what has died.

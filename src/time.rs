@@ -254,6 +254,9 @@ impl Due {
         Self { line: TimeLine::Wall, at }
     }
 
+    /// Later than any job waits: it is woken by something else.
+    pub const NEVER: Self = Self { line: TimeLine::Engine, at: Timestamp(u64::MAX / 2) };
+
     pub fn after(now: Now, delay: Duration) -> Self {
         Self { line: TimeLine::Engine, at: now.engine + delay }
     }

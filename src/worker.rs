@@ -14,7 +14,7 @@ use crate::handler::{
 };
 use crate::job::{Aging, CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
 use crate::metrics::WorkerMeters;
-use crate::runtime::{Engine, FlowsOf, Stopping, WorkerConfig};
+use crate::runtime::{Engine, FlowsOf, StepsOf, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 use crate::sync::atomic::AtomicBool;
 
@@ -594,7 +594,10 @@ impl WorkerBuilder {
         }
         let name = engine.queue_name(id);
         let (coder, tasks, closed) = (engine.coder().clone(), engine.tasks().clone(), AtomicBool::new(false));
-        let of_handlers = Shared::new(data, engine.bus(), Box::new(FlowsOf(Arc::downgrade(&engine))), tasks.clone());
+        let of_handlers = {
+            let (flows, steps) = (FlowsOf(Arc::downgrade(&engine)), StepsOf(Arc::downgrade(&engine)));
+            Shared::new(data, engine.bus(), Box::new(flows), Box::new(steps), tasks.clone())
+        };
         let meters = WorkerMeters::of(&name, by_kind.iter().map(|(kind, handling)| (*kind, &*handling.kind)));
         let binding = Binding {
             queue: name.clone(),

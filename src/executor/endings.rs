@@ -19,6 +19,9 @@ pub(super) fn ended(outcome: Outcome) -> Ending {
         Outcome::Done(result) => Ending::Done(result),
         Outcome::Retry { error, delay } => {
             let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
+            if kind == FailureKind::Undecodable {
+                return undecodable(error);
+            }
             Ending::Failed { kind, message: text_of(error), delay }
         }
         Outcome::Snooze(delay) => Ending::snoozed(delay),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guest_facts::GuestFacts;
 use super::shared::Shared;
+use super::steps::StepsOfAttempt;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::events::Event;
@@ -54,6 +55,8 @@ pub(crate) struct Live {
     /// Made when the handler first asks for it, because most handlers never do.
     token: OnceLock<CancellationToken>,
     notes: Mutex<Notes>,
+    /// `None` until the handler first asks for a step.
+    steps: Mutex<Option<Box<StepsOfAttempt>>>,
 }
 
 /// When a handler was called.
@@ -197,6 +200,11 @@ impl AttemptFacts {
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.live.notes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What the attempt knows of the steps of its job.
+    pub(super) fn steps(&self) -> MutexGuard<'_, Option<Box<StepsOfAttempt>>> {
+        self.live.steps.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub(super) fn add_hook(&self, hook: CompleteHook) {

@@ -16,6 +16,8 @@ mod job;
 mod middleware;
 mod read_flow;
 mod shared;
+mod step_store;
+mod steps;
 
 pub use batch::{Batch, BatchHandler, IntoVerdicts, Jobs, Verdicts};
 pub use context::Context;
@@ -35,3 +37,4 @@ pub(crate) use inside::{Inside, handler_here};
 pub(crate) use middleware::Middleware;
 pub(crate) use read_flow::ReadFlow;
 pub(crate) use shared::Shared;
+pub(crate) use step_store::{NewStep, StepAnswer, StepStore, StepWrite};

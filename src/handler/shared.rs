@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::data_map::DataMap;
 use super::read_flow::ReadFlow;
+use super::step_store::StepStore;
 use crate::events::EventBus;
 use crate::sync::Tasks;
 
@@ -15,18 +16,26 @@ pub(crate) struct Shared {
     pub bus: Arc<EventBus>,
     /// Reads the flows of their jobs; `None` if no queue runs the handlers.
     pub flows: Option<Box<dyn ReadFlow>>,
+    /// Keeps the steps of their jobs.
+    pub steps: Option<Box<dyn StepStore>>,
     /// The async runtime of the handlers, if there is one.
     tasks: Option<Tasks>,
 }
 
 impl Shared {
-    pub fn new(data: DataMap, bus: Arc<EventBus>, flows: Box<dyn ReadFlow>, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { data, bus, flows: Some(flows), tasks: Some(tasks) })
+    pub fn new(
+        data: DataMap,
+        bus: Arc<EventBus>,
+        flows: Box<dyn ReadFlow>,
+        steps: Box<dyn StepStore>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self { data, bus, flows: Some(flows), steps: Some(steps), tasks: Some(tasks) })
     }
 
     /// Of handlers that no queue runs: nobody hears their events.
     pub fn of_no_queue(data: DataMap) -> Arc<Self> {
-        Arc::new(Self { data, bus: Arc::new(EventBus::new(1, None)), flows: None, tasks: None })
+        Arc::new(Self { data, bus: Arc::new(EventBus::new(1, None)), flows: None, steps: None, tasks: None })
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{look_up, state_of};
 use crate::error::Error;
-use crate::job::{JobId, KindId, Order, QueueId, State, What};
+use crate::job::{JobId, KindId, Order, QueueId, State, StepWhat, What};
 use crate::runtime::{Engine, Handlers};
 use crate::scheduler::{Blocked, LimitKey};
 use crate::storage::{Found, HeadAt, Place, Reader, ScanMost};
@@ -178,6 +178,14 @@ pub enum Explanation {
         /// How many have died or were cancelled, and hold it.
         failed: u32,
     },
+    /// A step of its handler waits for a signal.
+    #[non_exhaustive]
+    AwaitsSignal {
+        /// The name of the signal.
+        signal: String,
+        /// It waits until then, if it has a timeout.
+        until: Option<Timestamp>,
+    },
     /// It is a callback of a flow that has not come to its end, or not to the one that the callback is for.
     #[non_exhaustive]
     Callback {
@@ -263,6 +271,9 @@ impl fmt::Display for Explanation {
                 }
                 f.write_str(": redrive that, run this job now, or cancel it")
             }
+            Self::AwaitsSignal { signal, .. } => {
+                write!(f, "its handler waits for the signal {signal:?}: `signal_job` sends it")
+            }
             Self::Callback { flow } => {
                 write!(f, "it is a callback of the flow {flow:?}, which has not come to the end that it waits for")
             }
@@ -289,7 +300,10 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
     let queue = found.queue;
     let position = match &found.place {
         Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
-        Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
+        Place::Delayed { due } => {
+            let not_due = Explanation::NotDue { at: due.at, wait: due.wait(now) };
+            return Ok(awaited_signal(reader, &found)?.unwrap_or(not_due));
+        }
         Place::Blocked => return blocked(engine, reader, &found),
         Place::Ready { .. } => id.get(),
         Place::Member(member) => match explain_member(engine, reader, &found, &member.group, member.seq)? {
@@ -350,6 +364,18 @@ fn blocked(engine: &Engine, reader: &Reader, found: &Found) -> Result<Explanatio
     let (waits, failed, held_by) = (node.waits, node.failed, node.held_by.map(JobId::new));
     let on = waits_on(engine, reader, flow, found.id)?;
     Ok(Explanation::Blocked { flow: name, waits, on, held_by, failed })
+}
+
+/// The signal for which a step of the job waits, if one does.
+fn awaited_signal(reader: &Reader, found: &Found) -> Result<Option<Explanation>, Error> {
+    if !found.record.has_steps() {
+        return Ok(None);
+    }
+    let waits = reader.steps(found.id)?.into_iter().find_map(|(signal, row)| match row.what {
+        StepWhat::Waits(until) => Some(Explanation::AwaitsSignal { signal, until: until.map(|due| due.at) }),
+        _ => None,
+    });
+    Ok(waits)
 }
 
 /// The first job or signal for which this one waits, among the first nodes of its flow.

@@ -175,6 +175,7 @@ impl Verdict {
             Ending::Done(_) => Some(Self::Success),
             Ending::Failed { .. } | Ending::Undecodable(_) => Some(Self::Failure),
             Ending::Snoozed(_)
+            | Ending::Suspended(_)
             | Ending::RateLimited { .. }
             | Ending::Cancelled(_)
             | Ending::DeadLetter(_)

@@ -27,6 +27,7 @@ use bytes::Bytes;
 
 use super::attempt::{AT_MOST_ONCE, AttemptError, FailureKind, REASON_BYTES_MAX};
 use super::failed_attempt::FailedAttempt;
+use super::job_step::Suspension;
 use super::outcome::Outcome;
 use super::priority::Priority;
 use super::queue_settings::Retention;
@@ -90,6 +91,8 @@ pub(crate) enum Ending {
     },
     Undecodable(String),
     Snoozed(Duration),
+    /// The handler sleeps or waits in a step, until this time at the latest.
+    Suspended(Suspension),
     /// The queue or the group was told to slow down: the job goes back to its place, and no attempt is used.
     RateLimited {
         delay: Duration,
@@ -306,6 +309,13 @@ pub(crate) fn after(
             let extra = record.extra_mut();
             extra.snoozes = extra.snoozes.saturating_add(1);
             wait(record, delay, false, now)
+        }
+        Ending::Suspended(Suspension { until, .. }) => {
+            let extra = record.extra_mut();
+            extra.snoozes = extra.snoozes.saturating_add(1);
+            extra.due = Some(until);
+            record.state = waiting_state(record);
+            Transition::PutOff { due: until, failed: false }
         }
         Ending::Released if attempt.once => {
             let message = "the process was stopped while this attempt ran";

@@ -27,6 +27,7 @@ mod firing;
 mod flow;
 mod id;
 mod job_patch;
+mod job_step;
 mod key_options;
 mod kind_options;
 mod kind_traits;
@@ -92,6 +93,8 @@ pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use job_patch::JobPatch;
 pub(crate) use job_patch::check_replacement;
+pub(crate) use job_step::{STEP_BYTES_MAX, STEPS_MAX, StepRow, StepWhat, Suspended, Suspension};
+pub use job_step::{StepInfo, StepState};
 pub use kind_options::KindOptions;
 pub use kind_traits::{HasOutput, HasQueue};
 #[cfg(feature = "lz4")]

@@ -79,6 +79,8 @@ pub(crate) struct Extra {
     pub logs: Option<Arc<Vec<Arc<StoredLog>>>>,
     /// The number of the flow that it belongs to.
     pub flow: Option<u64>,
+    /// Its handler has stored steps. Not set while its first handler to do so has it.
+    pub has_steps: bool,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -149,6 +151,11 @@ impl Record {
             extra.result.iter_mut().for_each(own);
             extra.unknown.iter_mut().for_each(|(_, bytes)| own(bytes));
         }
+    }
+
+    /// Whether it has steps, as far as its record says.
+    pub fn has_steps(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.has_steps)
     }
 
     pub fn group(&self) -> Option<&Arc<str>> {

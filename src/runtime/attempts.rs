@@ -217,7 +217,7 @@ impl Engine {
 
     /// How an attempt has ended whose handler has ended with `ending`.
     fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
-        let ending = attempt.judge(ending, now);
+        let ending = attempt.judge(suspended(attempt, ending), now);
         let ending = match attempt.facts.guest.plugin() {
             // A plugin has a limit of its own, which was checked.
             Some(_) => ending,
@@ -347,13 +347,17 @@ impl Engine {
             Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(attempt, delay, whole_queue, now)),
             _ => None,
         };
+        let waits_at = match &ending {
+            Ending::Suspended(suspension) => suspension.waits_at.clone(),
+            _ => None,
+        };
         let mut record = attempt.job().record.clone();
         let transition = after(&mut record, attempt.number(), ending, retry, now, random);
         let texts = self.coder().code_end(&mut record, &attempt.job().record);
         // If the handler writes with its completion, the job can still be dead after those writes have failed.
         let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);
         let on_dead = if may_be_dead { self.on_dead() } else { None };
-        (transition, More { hooks, retried, hold, on_dead, texts, ..More::of(record) })
+        (transition, More { hooks, retried, hold, on_dead, texts, waits_at, ..More::of(record) })
     }
 
     /// Counts later that an attempt has failed after all.
@@ -528,6 +532,21 @@ fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (Bu
     let key = BucketKey { queue: attempt.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
+}
+
+/// The ending of a handler that has left because it sleeps or waits in a step: that is no failure.
+fn suspended(attempt: &Attempt, ending: Ending) -> Ending {
+    match ending {
+        Ending::Failed { kind: FailureKind::Error, .. } => {
+            attempt.facts.take_suspension().map_or(ending, Ending::Suspended)
+        }
+        ending => ending,
+    }
+}
+
+/// The mark of an attempt that runs.
+pub(super) fn mark_of(attempt: &Attempt) -> StartMark {
+    mark(attempt, attempt.alone)
 }
 
 fn mark(attempt: &Attempt, alone: bool) -> StartMark {

@@ -29,6 +29,7 @@ mod flow_times;
 mod flows;
 mod healing;
 mod internal;
+mod job_steps;
 mod limits;
 mod log;
 mod maintenance;
@@ -57,6 +58,7 @@ pub(crate) use depth::Depth;
 pub(crate) use engine::{Config, Engine, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX};
 pub(crate) use facts::Slots;
 pub(crate) use flows::FlowsOf;
+pub(crate) use job_steps::StepsOf;
 pub(crate) use open::{Setup, open};
 #[cfg(feature = "wasm")]
 pub(crate) use plugins::ServedPlugin;

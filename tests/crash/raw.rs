@@ -159,6 +159,7 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             "flow_edges" => table.rows::<(u64, u64, u64), u8>(reader, |_, _| Says::Nothing)?,
             "flow_names" => table.rows::<(u64, &str), u64>(reader, |_, _| Says::Nothing)?,
             "flow_due" => table.rows::<(u8, u64, u64, u64), ()>(reader, |_, _| Says::Nothing)?,
+            "steps" => table.rows::<(u64, &str), Bytes>(reader, |_, _| Says::Nothing)?,
             "timed_keys" => table.rows::<(u32, u8, &str), Bytes>(reader, |_, _| Says::Nothing)?,
             "timed_keys_until" => table.rows::<(u64, u32, u8, &str), ()>(reader, |_, _| Says::Nothing)?,
             "unique_ended" => table.rows::<(u64, u32, &str), ()>(reader, |_, _| Says::Nothing)?,

@@ -95,6 +95,7 @@ mod selection;
 mod shutdown;
 mod slow_polls;
 mod steering;
+mod steps;
 mod tags;
 mod testing_helpers;
 mod texts;

@@ -18,7 +18,7 @@ const ORDER: [&[&str]; 18] = [
     &["runtime"],
     &["inspect"],
     &["dead_letters", "quarantine", "schedules", "worker"],
-    &["selection"],
+    &["flows", "selection"],
     &["queue"],
     &["millpond", "builder"],
     &["testing", "dashboard"],

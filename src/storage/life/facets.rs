@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::moved::Moved;
 use super::verifier::Verifier;
-use super::{counts, expiring, flows, index, started, tags, unique};
+use super::{counts, expiring, flows, index, job_steps, started, tags, unique};
 use crate::job::{JobId, QueueId, Record, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -25,6 +25,9 @@ impl Batch<'_> {
             unique::moved(self, moved)?;
             tags::moved(self, moved)?;
             flows::moved(self, moved)?;
+        }
+        if moved.has_options() || self.is_marked(moved.id) {
+            job_steps::moved(self, moved)?;
         }
         started::moved(self, moved)
     }
@@ -79,6 +82,7 @@ pub(super) fn check_job(
     };
     counts::check_job(verifier, queue, state, row.len());
     tags::check_job(verifier, queue, id, &record)?;
+    job_steps::check_job(verifier, id, &record);
     flows::check_job(verifier, queue, id, &place, &record)?;
     if !state.is_final() {
         unique::check_job(verifier, queue, id, &record)?;

@@ -6,7 +6,7 @@
 //!
 //! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`], [`blocked`] or [`ended`];
 //! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`tags`],
-//!    [`flows`], [`started`]. A facet is what else the
+//!    [`flows`], [`job_steps`], [`started`]. A facet is what else the
 //!    file has of jobs, and keeps it in step with their records. It reads the transition, and the job before and
 //!    after; most facets have no rows of a plain job;
 //! 3. the job enters its new home, if it has one.
@@ -34,6 +34,7 @@ pub(super) mod groups;
 mod homes;
 mod id_set;
 pub(super) mod index;
+pub(super) mod job_steps;
 pub(super) mod kept;
 mod moved;
 mod promoting;

@@ -91,6 +91,8 @@ pub(in crate::storage) struct Verifier<'r> {
     pub unread: HashSet<JobId>,
     /// Jobs that have not ended and hold their unique keys.
     pub holders: IdSet,
+    /// Jobs whose records say that they have steps.
+    pub with_steps: HashSet<JobId>,
     /// When each job expires that waits and has not started.
     pub expiries: HashMap<JobId, (QueueId, Due)>,
     /// How many rows of the index of tags belong to jobs that were read.
@@ -130,6 +132,7 @@ impl<'r> Verifier<'r> {
             seen: IdSet::default(),
             unread: reader.quarantined_jobs()?,
             holders: IdSet::default(),
+            with_steps: HashSet::new(),
             expiries: HashMap::new(),
             tags_found: 0,
             work: Work::default(),

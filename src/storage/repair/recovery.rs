@@ -99,6 +99,9 @@ fn bring_back(
         cancel_orphan(batch, queue, &taken, attempt, reason)?;
         return Ok(None);
     }
+    if !record.has_steps() && batch.had_steps(id)? {
+        record.extra_mut().has_steps = true;
+    }
     let transition = after_crash(&mut record, attempt, blamed, batch.now);
     match transition {
         Transition::End(State::Dead) => {

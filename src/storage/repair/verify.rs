@@ -5,8 +5,8 @@
 
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
-    blocked, buckets, circuits, counts, delayed, ended, expiring, flows, groups, index, kept, ready, schedules,
-    started, steered, tags, timed_keys, unique,
+    blocked, buckets, circuits, counts, delayed, ended, expiring, flows, groups, index, job_steps, kept, ready,
+    schedules, started, steered, tags, timed_keys, unique,
 };
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -40,6 +40,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     kept::problems(verifier)?;
     schedules::problems(verifier)?;
     flows::problems(verifier)?;
+    job_steps::problems(verifier)?;
     counts::problems(verifier);
     Ok((std::mem::take(&mut verifier.found), verifier.work))
 }

@@ -180,12 +180,14 @@ pub(crate) fn presumed_record(row: &Bytes) -> Option<Record> {
 
 /// The record of a row if it has tags, as far as it can be read. Of other rows only the header is read.
 pub(crate) fn record_with_tags(row: &[u8]) -> Option<Record> {
-    record_with(row, sections::have_tags)
+    record_with(row, sections::have_tags_or_steps)
 }
 
 /// The same of a row whose job has a group as well.
 pub(crate) fn record_with_tags_or_group(row: &[u8]) -> Option<Record> {
-    record_with(row, |count, content| sections::have_group(count, content) || sections::have_tags(count, content))
+    record_with(row, |count, content| {
+        sections::have_group(count, content) || sections::have_tags_or_steps(count, content)
+    })
 }
 
 fn record_with(row: &[u8], wanted: impl FnOnce(u8, &[u8]) -> bool) -> Option<Record> {

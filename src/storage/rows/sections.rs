@@ -36,6 +36,8 @@ const WEIGHT: u8 = 17;
 const BACK: u8 = 18;
 /// The number of the flow that it belongs to.
 const FLOW: u8 = 19;
+/// The job has steps, in a table of their own.
+const STEPS: u8 = 20;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -107,6 +109,9 @@ impl Sections {
         }
         if let Some(flow) = extra.flow {
             sections.row(FLOW, &flow);
+        }
+        if extra.has_steps {
+            sections.raw(STEPS, &[]);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -188,6 +193,7 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         WEIGHT => extra.weight = Some(row(tag, &bytes)?),
         BACK => extra.is_back = true,
         FLOW => extra.flow = Some(row(tag, &bytes)?),
+        STEPS => extra.has_steps = true,
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())
@@ -197,13 +203,14 @@ fn labels_mut(extra: &mut Extra) -> &mut Labels {
     Arc::make_mut(extra.labels.get_or_insert_default())
 }
 
-/// Whether one of the `count` sections at the front of `content` has tags. The sections are not read.
-pub(in crate::storage) fn have_tags(count: u8, content: &[u8]) -> bool {
+/// Whether one of the `count` sections at the front of `content` has tags, or says that the job has steps. The sections are not
+/// read.
+pub(in crate::storage) fn have_tags_or_steps(count: u8, content: &[u8]) -> bool {
     let mut rest = content;
     for _ in 0..count {
         let Some((&tag, behind)) = rest.split_first() else { return false };
-        if tag >= TAGS {
-            return tag == TAGS;
+        if tag == TAGS || tag >= STEPS {
+            return tag == TAGS || tag == STEPS;
         }
         let Ok((len, behind)) = postcard::take_from_bytes::<usize>(behind) else { return false };
         let Some(next) = behind.get(len..) else { return false };

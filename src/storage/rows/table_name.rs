@@ -54,6 +54,7 @@ table_names! {
     Flows => "flows",
     FlowNodes => "flow_nodes",
     FlowUntold => "flow_untold",
+    Steps => "steps",
     Quarantine => "quarantine",
 }
 

@@ -161,6 +161,8 @@ tables! {
     flow_due: Numbers<FlowDueKey> => (), "flow_due";
     /// Ends of nodes that their dependents were not told of yet, and flows that are being cancelled: (flow, node or 0) -> row.
     flow_untold: Numbers<(u64, u64)> => &'static [u8], "flow_untold";
+    /// What handlers have done before they have ended: (id, name) -> row.
+    steps: (u64, &'static str) => &'static [u8], "steps";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => AsideValue, "quarantine";
 }

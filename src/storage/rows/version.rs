@@ -14,8 +14,8 @@ pub(crate) const SCHEMA_VERSION: u32 = 4;
 /// can still read them.
 pub(in crate::storage) const CODED_VERSION: u32 = 5;
 
-/// The version of a file that has or had a flow. A build that knows no flows must refuse the file: it would end a job without
-/// telling the jobs that wait for it.
+/// The version of a file that has or had a flow, or a step of a handler. A build that knows neither must refuse the file: it would end
+/// a job without telling the jobs that wait for it.
 pub(in crate::storage) const FLOW_VERSION: u32 = 6;
 
 /// The newest version that this build reads.

@@ -17,7 +17,7 @@ use crate::job::{
 };
 use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
-use crate::time::Now;
+use crate::time::{Due, Now};
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
 
@@ -53,6 +53,8 @@ pub(crate) struct More {
     pub hook_error: Option<String>,
     /// Whether the record has what this attempt has reported.
     pub has_log: bool,
+    /// The step that waits for a signal, if the handler has ended to wait for it.
+    pub waits_at: Option<String>,
     /// The texts of the end, if the payload codec has coded those in the record.
     pub texts: Option<Box<EndTexts>>,
 }
@@ -69,6 +71,7 @@ impl More {
             on_dead: None,
             hook_error: None,
             has_log: false,
+            waits_at: None,
             texts: None,
         }
     }
@@ -213,6 +216,7 @@ impl Finish {
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
         self.move_circuits(batch)?;
+        self.note_steps(batch)?;
         if self.transition != Transition::End(State::Completed)
             && let Some(reason) = batch.cancel_reason(self.id())?
         {
@@ -220,7 +224,10 @@ impl Finish {
         }
         match self.transition {
             Transition::End(State::Completed) => self.complete(batch, prepare)?,
-            Transition::PutOff { due, failed } => batch.put_off(queue, &self.taken, self.record(), due, failed)?,
+            Transition::PutOff { due, failed } => {
+                let due = self.wake_if_signalled(batch)?.unwrap_or(due);
+                batch.put_off(queue, &self.taken, self.record(), due, failed)?;
+            }
             Transition::End(state) => {
                 self.end(batch, self.transition, self.record())?;
                 if let Some(hook) = self.more.as_ref().and_then(|more| more.on_dead.as_ref())
@@ -230,7 +237,9 @@ impl Finish {
                 }
             }
             _ => {
-                let changed = self.more.as_ref().filter(|more| more.has_log).map(|more| more.record.clone());
+                let is_changed =
+                    |more: &&Box<More>| more.has_log || more.record.has_steps() != self.taken.record.has_steps();
+                let changed = self.more.as_ref().filter(is_changed).map(|more| more.record.clone());
                 batch.give_back(queue, self.taken.clone(), changed, false)?;
             }
         }
@@ -238,6 +247,29 @@ impl Finish {
             self.tell(batch);
         }
         Ok(())
+    }
+
+    /// Notes in the record that the job has steps, if the attempt has stored the first ones.
+    fn note_steps(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        if batch.has_new_steps(self.id(), &self.taken.record)? {
+            let taken = &self.taken.record;
+            let more = self.more.get_or_insert_with(|| Box::new(More::of(taken.clone())));
+            more.record.extra_mut().has_steps = true;
+        }
+        Ok(())
+    }
+
+    /// When the job is due, if the signal has come for which its handler has ended to wait.
+    fn wake_if_signalled(&mut self, batch: &mut Batch<'_>) -> Result<Option<Due>, Error> {
+        let id = self.id();
+        let Some(more) = &mut self.more else { return Ok(None) };
+        let Some(name) = &more.waits_at else { return Ok(None) };
+        if !batch.is_signalled(id, name)? {
+            return Ok(None);
+        }
+        let now = Due::after(batch.now, Duration::ZERO);
+        more.record.extra_mut().due = Some(now);
+        Ok(Some(now))
     }
 
     /// Writes what the end does to circuits.

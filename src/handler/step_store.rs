@@ -1,0 +1,42 @@
+//! Where the steps of a handler are kept.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt_facts::AttemptFacts;
+use crate::error::{BoxError, Error};
+use crate::job::{JobId, StepRow, StepWhat};
+use crate::time::Due;
+use crate::transaction::Transaction;
+use bytes::Bytes;
+
+/// Writes the application's rows of a step, and returns the step's result.
+pub(crate) type StepWrite = Box<dyn Fn(&Transaction<'_>) -> Result<Bytes, BoxError> + Send>;
+
+/// What of a step is to be stored.
+pub(crate) enum NewStep {
+    Row(StepWhat),
+    /// A sleep of this long, from now on.
+    Sleep(Duration),
+    /// A wait for a signal, for this long at most.
+    Wait(Option<Duration>),
+    /// The application's rows, and the result with them.
+    Written(StepWrite),
+}
+
+/// An answer that comes when a step is durable.
+pub(crate) type StepAnswer = Pin<Box<dyn Future<Output = Result<StepWhat, Error>> + Send>>;
+
+/// Where the steps of jobs are kept.
+pub(crate) trait StepStore: Send + Sync {
+    /// The steps of a job, with their names.
+    fn steps(&self, id: JobId) -> Result<Vec<(String, StepRow)>, Error>;
+
+    /// Whether this time has come.
+    fn is_due(&self, due: Due) -> bool;
+
+    /// Stores a step of this attempt. The answer is the step that counts: another one, if it was stored before.
+    fn put(&self, attempt: &Arc<AttemptFacts>, name: String, step: NewStep) -> StepAnswer;
+}

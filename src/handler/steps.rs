@@ -1,0 +1,295 @@
+//! The steps of a handler: parts of its work whose results are durable before it ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::attempt_facts::AttemptFacts;
+use super::context::Context;
+use super::step_store::{NewStep, StepAnswer, StepStore, StepWrite};
+use crate::error::{BoxError, Error};
+use crate::job::{ClassedError, FailureKind, StepRow, StepWhat, Suspended, Suspension, check_key};
+use crate::sync::block_on;
+use crate::time::Due;
+use crate::transaction::Transaction;
+
+/// What an attempt knows of the steps of its job.
+pub(crate) struct StepsOfAttempt {
+    /// Those that were stored when the handler first asked, and those of this attempt.
+    rows: BTreeMap<String, StepRow>,
+    /// How often each name was used in this attempt.
+    used: HashMap<String, u32>,
+    /// Why the handler leaves, if it sleeps or waits.
+    suspension: Option<Suspension>,
+}
+
+/// A step as it is found: stored, or new.
+enum Found {
+    Is(StepWhat),
+    New,
+}
+
+impl Context {
+    /// Runs a part of the handler's work once. Its result is stored before the handler goes on; in the next attempt of the job it
+    /// is returned, and `run` is not called. If `run` fails, nothing is stored, and the error is returned.
+    ///
+    /// The name says which step it is: from 1 to 1,020 bytes without `#`. A name that is used again in the same attempt gets a
+    /// number: the second `charge` is `charge#2`. So a handler must ask for its steps in the same order in each attempt, and a new
+    /// version of it must not give an old name to other work. A job has at most 1,000 steps, with results of 1 MiB together, as
+    /// JSON.
+    ///
+    /// `run` is called again if the process dies before its result is durable: what it does outside of the file should be
+    /// idempotent. A step takes a commit, which it shares with others. [`step_tx`](Self::step_tx) writes the application's rows
+    /// exactly once.
+    ///
+    /// # Errors
+    /// That of `run`; a failure of the kind [`Undecodable`](crate::FailureKind::Undecodable) if the stored result is not a `T`;
+    /// [`Error::TooManySteps`]; [`Error::NoSuchJob`] if the attempt is over; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # async fn charge(order: u64) -> Result<String, BoxError> { Ok(format!("receipt {order}")) }
+    /// # async fn mail(receipt: &str) -> Result<(), BoxError> { println!("{receipt}"); Ok(()) }
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>, ctx: Context| async move {
+    ///         let receipt: String = ctx.step("charge", || charge(job.order)).await?; // runs once
+    ///         ctx.step("mail", || mail(&receipt)).await?; // if this fails, the next attempt begins here
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) });
+    /// ```
+    pub async fn step<T, E, F>(&self, name: &str, run: impl FnOnce() -> F) -> Result<T, BoxError>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Into<BoxError>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let steps = self.step_store()?;
+        let (name, found) = self.find_step(steps, name)?;
+        if let Found::Is(what) = found {
+            return done(&name, what);
+        }
+        let value = run().await.map_err(Into::into)?;
+        let bytes = serde_json::to_vec(&value)?;
+        drop(value);
+        done(&name, self.put_step(steps, &name, NewStep::Row(StepWhat::Done(bytes.into()))).await?)
+    }
+
+    /// [`step`](Self::step) for handlers that block.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    pub fn step_blocking<T, E>(&self, name: &str, run: impl FnOnce() -> Result<T, E>) -> Result<T, BoxError>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Into<BoxError>,
+    {
+        let steps = self.step_store()?;
+        let (name, found) = self.find_step(steps, name)?;
+        if let Found::Is(what) = found {
+            return done(&name, what);
+        }
+        let bytes = serde_json::to_vec(&run().map_err(Into::into)?)?;
+        done(&name, block_on(self.put_step(steps, &name, NewStep::Row(StepWhat::Done(bytes.into()))))?)
+    }
+
+    /// A [`step`](Self::step) that writes the application's rows and jobs: they are committed with the step's result, exactly once.
+    /// `write` can be called more than once before that, and must have no effect outside its transaction.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step) and of [`Millpond::transaction`](crate::Millpond::transaction).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// const SHIPMENTS: TableDefinition<u64, &str> = TableDefinition::new("shipments");
+    ///
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>, ctx: Context| async move {
+    ///         let order = job.order;
+    ///         ctx.step_tx("ship", move |tx| {
+    ///             tx.open_table(SHIPMENTS)?.insert(order, "packed")?;
+    ///             Ok(())
+    ///         })
+    ///         .await?;
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) });
+    /// ```
+    pub async fn step_tx<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        write: impl Fn(&Transaction<'_>) -> Result<T, BoxError> + Send + 'static,
+    ) -> Result<T, BoxError> {
+        let steps = self.step_store()?;
+        let (name, found) = self.find_step(steps, name)?;
+        if let Found::Is(what) = found {
+            return done(&name, what);
+        }
+        let write: StepWrite = Box::new(move |tx| Ok(serde_json::to_vec(&write(tx)?)?.into()));
+        done(&name, self.put_step(steps, &name, NewStep::Written(write)).await?)
+    }
+
+    /// Lets the job sleep: the handler returns the error that it gets, and the job leaves memory and comes back when the time is
+    /// over. Then its handler is called again, and this returns at once. It uses no attempt.
+    ///
+    /// # Errors
+    /// An error to return from the handler, which is not a failure; those of [`step`](Self::step).
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// # let reminded = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    /// # let count = reminded.clone();
+    /// pond.worker("billing")
+    ///     .handle(move |_: Job<Charge>, ctx: Context| {
+    /// #       let count = count.clone();
+    ///         async move {
+    ///             ctx.sleep("a week", Duration::from_secs(7 * 24 * 3600)).await?;
+    ///             println!("please pay");
+    /// #           count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    ///             Ok(())
+    ///         }
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Scheduled);
+    /// clock.advance(Duration::from_secs(7 * 24 * 3600));
+    /// drain(&pond).await;
+    /// # assert_eq!(reminded.load(std::sync::atomic::Ordering::SeqCst), 1);
+    /// # Ok(()) });
+    /// ```
+    pub async fn sleep(&self, name: &str, time: Duration) -> Result<(), BoxError> {
+        let steps = self.step_store()?;
+        let (name, found) = self.find_step(steps, name)?;
+        let what = match found {
+            Found::Is(what) => what,
+            Found::New => self.put_step(steps, &name, NewStep::Sleep(time)).await?,
+        };
+        match what {
+            StepWhat::Sleeps(until) if steps.is_due(until) => Ok(()),
+            StepWhat::Sleeps(until) => Err(self.suspend(until, None)),
+            _ => Err(changed(&name, "it was not a sleep when it was stored")),
+        }
+    }
+
+    /// Waits for a signal, which [`Millpond::signal_job`](crate::Millpond::signal_job) sends: the handler returns the error that
+    /// it gets, and the job leaves memory and comes back when the signal comes. Then its handler is called again, and this returns
+    /// what came with the signal. A signal that came before is returned at once. With a `timeout`, it returns `None` if the signal
+    /// has not come in this time.
+    ///
+    /// # Errors
+    /// An error to return from the handler, which is not a failure; those of [`step`](Self::step).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>, ctx: Context| async move {
+    ///         let by: Option<String> = ctx.wait_for("approved", Some(Duration::from_secs(3600))).await?;
+    ///         Outcome::done_json(&by)
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// pond.signal_job(id, "approved", "ada").await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.result_json::<String>()?.unwrap(), "ada");
+    /// # Ok(()) });
+    /// ```
+    pub async fn wait_for<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Option<T>, BoxError> {
+        let steps = self.step_store()?;
+        let (name, found) = self.find_step(steps, name)?;
+        let what = match found {
+            Found::Is(what @ (StepWhat::Signalled(_) | StepWhat::Done(_) | StepWhat::Sleeps(_))) => what,
+            Found::Is(StepWhat::Waits(Some(deadline))) if steps.is_due(deadline) => StepWhat::Waits(Some(deadline)),
+            // The signal can have come since the steps were read.
+            Found::Is(StepWhat::Waits(deadline)) => {
+                self.put_step(steps, &name, NewStep::Row(StepWhat::Waits(deadline))).await?
+            }
+            Found::New => self.put_step(steps, &name, NewStep::Wait(timeout)).await?,
+        };
+        match what {
+            StepWhat::Signalled(bytes) => decoded(&name, &bytes).map(Some),
+            StepWhat::Waits(Some(deadline)) if steps.is_due(deadline) => Ok(None),
+            StepWhat::Waits(deadline) => Err(self.suspend(deadline.unwrap_or(Due::NEVER), Some(name))),
+            StepWhat::Done(_) | StepWhat::Sleeps(_) => Err(changed(&name, "it was not a signal when it was stored")),
+        }
+    }
+
+    fn step_store(&self) -> Result<&dyn StepStore, Error> {
+        self.facts().shared.steps.as_deref().ok_or(Error::Closed)
+    }
+
+    /// The step of this name as it is stored, and the name with its number.
+    fn find_step(&self, steps: &dyn StepStore, name: &str) -> Result<(String, Found), Error> {
+        check_key("step", name)?;
+        if name.contains('#') {
+            let reason = format!("the name {name:?} has a `#`, which is for the numbers of repeated steps");
+            return Err(Error::config("step", reason));
+        }
+        let facts = self.facts();
+        let mut known = facts.steps();
+        let known = match &mut *known {
+            Some(known) => known,
+            none => {
+                let rows = steps.steps(facts.id())?.into_iter().collect();
+                none.insert(Box::new(StepsOfAttempt { rows, used: HashMap::new(), suspension: None }))
+            }
+        };
+        let used = known.used.entry(name.to_owned()).or_default();
+        *used += 1;
+        let name = if *used == 1 { name.to_owned() } else { format!("{name}#{used}") };
+        let found = known.rows.get(&name).map_or(Found::New, |row| Found::Is(row.what.clone()));
+        Ok((name, found))
+    }
+
+    fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
+        steps.put(self.facts(), name.to_owned(), step)
+    }
+
+    fn suspend(&self, until: Due, waits_at: Option<String>) -> BoxError {
+        if let Some(steps) = &mut *self.facts().steps() {
+            steps.suspension = Some(Suspension { until, waits_at });
+        }
+        Box::new(Suspended)
+    }
+}
+
+impl AttemptFacts {
+    /// Why the handler has left, if it sleeps or waits.
+    pub fn take_suspension(&self) -> Option<Suspension> {
+        self.steps().as_mut()?.suspension.take()
+    }
+}
+
+fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
+    match what {
+        StepWhat::Done(bytes) => decoded(name, &bytes),
+        _ => Err(changed(name, "it was a sleep or a signal when it was stored")),
+    }
+}
+
+fn decoded<T: DeserializeOwned>(name: &str, bytes: &Bytes) -> Result<T, BoxError> {
+    serde_json::from_slice(bytes).map_err(|error| changed(name, &format!("its stored result cannot be read: {error}")))
+}
+
+/// The error for a step that is not what is stored under its name.
+fn changed(name: &str, why: &str) -> BoxError {
+    let message = format!("the step {name:?} is not what it was: {why}; give other work another name");
+    Box::new(ClassedError { kind: FailureKind::Undecodable, message })
+}

@@ -1,0 +1,116 @@
+//! The steps of a handler: what of its work is durable before it ends.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::BoxError;
+use crate::time::{Due, Timestamp};
+
+/// How many steps one job can have.
+pub(crate) const STEPS_MAX: usize = 1_000;
+
+/// Bytes of the results of one job's steps, at most.
+pub(crate) const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// A step as the file keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StepRow {
+    /// When it was stored.
+    pub at: Timestamp,
+    pub what: StepWhat,
+    /// The payload codec has made the bytes of the result.
+    pub is_coded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StepWhat {
+    Done(Bytes),
+    Sleeps(Due),
+    /// It waits for a signal, until then if there is a deadline.
+    Waits(Option<Due>),
+    /// The signal has come, perhaps before the handler has waited for it.
+    Signalled(Bytes),
+}
+
+impl StepRow {
+    pub fn bytes(&self) -> usize {
+        match &self.what {
+            StepWhat::Done(bytes) | StepWhat::Signalled(bytes) => bytes.len(),
+            StepWhat::Sleeps(_) | StepWhat::Waits(_) => 0,
+        }
+    }
+}
+
+/// Why a handler returns before its end: it sleeps, or waits for a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Suspension {
+    /// When the job runs again, if nothing happens before.
+    pub until: Due,
+    /// The step that waits for a signal, if one does.
+    pub waits_at: Option<String>,
+}
+
+/// The error with which a handler leaves that sleeps or waits. It is not a failure: the job runs again.
+#[derive(Debug, thiserror::Error)]
+#[error("the handler sleeps or waits for a signal: return this error, so that the job can leave memory")]
+pub(crate) struct Suspended;
+
+/// A step of a job, as [`Millpond::steps`](crate::Millpond::steps) shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StepInfo {
+    /// Its name; from the second use of a name on with its number, as `charge#2`.
+    pub name: String,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub state: StepState,
+    /// Its result, or what came with its signal.
+    #[serde(skip)]
+    pub result: Option<Bytes>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StepState {
+    /// Its result is stored: it does not run again.
+    Done,
+    /// The job sleeps.
+    #[non_exhaustive]
+    Sleeps {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The job waits for a signal.
+    #[non_exhaustive]
+    Waits {
+        /// Until then, if it has a deadline.
+        deadline: Option<Timestamp>,
+    },
+    /// The signal has come.
+    Signalled,
+}
+
+impl StepInfo {
+    pub(crate) fn new(name: String, row: StepRow) -> Self {
+        let StepRow { at, what, .. } = row;
+        let (state, result) = match what {
+            StepWhat::Done(result) => (StepState::Done, Some(result)),
+            StepWhat::Sleeps(until) => (StepState::Sleeps { until: until.at }, None),
+            StepWhat::Waits(deadline) => (StepState::Waits { deadline: deadline.map(|due| due.at) }, None),
+            StepWhat::Signalled(result) => (StepState::Signalled, Some(result)),
+        };
+        Self { name, at, state, result }
+    }
+
+    /// The result, read from JSON; `None` if there is none.
+    ///
+    /// # Errors
+    /// That of `serde_json` if it is not JSON, or is not a `T`.
+    pub fn result_json<T: DeserializeOwned>(&self) -> Result<Option<T>, BoxError> {
+        Ok(self.result.as_deref().map(serde_json::from_slice).transpose()?)
+    }
+}

@@ -1,0 +1,110 @@
+//! The steps of the handlers that an engine runs.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::oneshot;
+
+use super::attempts::mark_of;
+use super::commit::Commit;
+use super::engine::Engine;
+use crate::error::Error;
+use crate::handler::{AttemptFacts, NewStep, StepAnswer, StepStore};
+use crate::job::{Coder, JobId, StepInfo, StepRow, StepWhat};
+use crate::storage::{Batch, Signalled, Target};
+use crate::time::Due;
+use crate::writer::PutStep;
+
+/// The steps of an engine's jobs, for the handlers that it runs.
+pub(crate) struct StepsOf(pub Weak<Engine>);
+
+impl StepsOf {
+    fn engine(&self) -> Result<Arc<Engine>, Error> {
+        self.0.upgrade().ok_or(Error::Closed)
+    }
+}
+
+impl StepStore for StepsOf {
+    fn steps(&self, id: JobId) -> Result<Vec<(String, StepRow)>, Error> {
+        let engine = self.engine()?;
+        let steps = engine.reader()?.steps(id)?;
+        Ok(steps.into_iter().map(|(name, row)| (name, read(engine.coder(), row))).collect())
+    }
+
+    fn is_due(&self, due: Due) -> bool {
+        self.0.upgrade().is_some_and(|engine| due.is_due(engine.now()))
+    }
+
+    fn put(&self, attempt: &Arc<AttemptFacts>, name: String, step: NewStep) -> StepAnswer {
+        let (engine, attempt) = (self.engine(), attempt.clone());
+        Box::pin(async move { put(&engine?, &attempt, name, step).await })
+    }
+}
+
+async fn put(engine: &Arc<Engine>, attempt: &AttemptFacts, name: String, step: NewStep) -> Result<StepWhat, Error> {
+    let running = engine.running_attempt(attempt.id()).filter(|running| running.facts.run == attempt.run);
+    let running = running.ok_or(Error::NoSuchJob { id: attempt.id() })?;
+    let now = engine.now();
+    let (what, write) = match step {
+        NewStep::Row(what) => (Some(what), None),
+        NewStep::Sleep(time) => (Some(StepWhat::Sleeps(Due::after(now, time))), None),
+        NewStep::Wait(timeout) => (Some(StepWhat::Waits(timeout.map(|time| Due::after(now, time)))), None),
+        NewStep::Written(write) => (None, Some(write)),
+    };
+    let coder = engine.coder().clone();
+    let what = what.map(|what| coded(&coder, what)).transpose()?;
+    let bytes = what.as_ref().map_or(0, |what| StepRow { at: now.wall, what: what.clone(), is_coded: false }.bytes());
+    let (reply, answer) = oneshot::channel();
+    let step = PutStep {
+        taken: attempt.job.clone(),
+        mark: mark_of(&running),
+        name,
+        what,
+        write,
+        coder: coder.clone(),
+        stored: None,
+        reply,
+    };
+    engine.submit(Box::new(step), bytes).await?;
+    let row = answer.await.map_err(|_| engine.unanswered())??;
+    Ok(read(&coder, row).what)
+}
+
+impl Engine {
+    /// A signal has come for a job.
+    pub fn signal_job(self: &Arc<Self>, id: JobId, name: String, came: Result<Signalled, Error>) -> Commit<bool> {
+        let engine = self.clone();
+        Commit::new(async move {
+            let Signalled { payload, is_coded } = came?;
+            let write = move |batch: &mut Batch<'_>, target: Target| {
+                let row = StepRow { at: batch.now.wall, what: StepWhat::Signalled(payload.clone()), is_coded };
+                batch.signal_job(target, &name, &row)
+            };
+            engine.change_waiting(id, 0, write).await
+        })
+    }
+
+    /// The steps of a job as they are shown.
+    pub fn steps_of(&self, id: JobId) -> Result<Vec<StepInfo>, Error> {
+        let mut steps = self.reader()?.steps(id)?;
+        steps.sort_by_key(|(_, row)| row.at);
+        Ok(steps.into_iter().map(|(name, row)| StepInfo::new(name, read(self.coder(), row))).collect())
+    }
+}
+
+/// What is stored of a step, with its result coded.
+fn coded(coder: &Coder, what: StepWhat) -> Result<StepWhat, Error> {
+    let StepWhat::Done(result) = what else { return Ok(what) };
+    let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
+    Ok(StepWhat::Done(coder.coded_result(result, crate::job::STEP_BYTES_MAX).map_err(unencodable)?))
+}
+
+/// A step with its result as it was given; as it is stored if the payload codec cannot read it.
+fn read(coder: &Coder, row: StepRow) -> StepRow {
+    let given = |bytes: bytes::Bytes| coder.result(bytes.clone(), row.is_coded).unwrap_or(bytes);
+    let what = match row.what {
+        StepWhat::Done(result) => StepWhat::Done(given(result)),
+        StepWhat::Signalled(payload) => StepWhat::Signalled(given(payload)),
+        what => what,
+    };
+    StepRow { what, ..row }
+}

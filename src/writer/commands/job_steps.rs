@@ -1,0 +1,63 @@
+//! Stores a step of a handler, with the application's rows if it writes any.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::transact;
+use crate::error::Error;
+use crate::handler::StepWrite;
+use crate::job::{Coder, ReadyJob, STEP_BYTES_MAX, StepRow, StepWhat};
+use crate::storage::{Batch, StartMark};
+use crate::transaction::Prepare;
+use crate::writer::step::{Refusal, Step};
+
+/// Stores a step of the job that a handler has.
+pub(crate) struct PutStep {
+    pub taken: Arc<ReadyJob>,
+    /// The start mark of the attempt.
+    pub mark: StartMark,
+    pub name: String,
+    /// What is stored, unless `write` makes it.
+    pub what: Option<StepWhat>,
+    pub write: Option<StepWrite>,
+    pub coder: Coder,
+    /// The step that counts, once it was applied.
+    pub stored: Option<StepRow>,
+    pub reply: oneshot::Sender<Result<StepRow, Error>>,
+}
+
+impl Step for PutStep {
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        if let Some(was) = batch.step_that_counts(self.taken.id, &self.name)? {
+            self.stored = Some(was);
+            return Ok(());
+        }
+        let what = match (&self.what, &self.write) {
+            (Some(what), _) => what.clone(),
+            (None, Some(write)) => {
+                let result = transact::run(&**write, batch, &Cell::default(), prepare)?;
+                let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
+                StepWhat::Done(self.coder.coded_result(result, STEP_BYTES_MAX).map_err(unencodable)?)
+            }
+            (None, None) => return Ok(()),
+        };
+        let is_coded = self.coder.is_some() && matches!(what, StepWhat::Done(_));
+        let row = StepRow { at: batch.now.wall, what, is_coded };
+        let was = batch.put_step(&self.taken, &self.mark, &self.name, &row)?;
+        self.stored = Some(was.unwrap_or(row));
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), Error>) {
+        let Self { stored, reply, write, .. } = *self;
+        // What the closure holds may run code of the application when it is dropped.
+        crate::error::panics::drop_quietly(write);
+        let _ = reply.send(result.map(|()| stored.expect("applied before it is answered")));
+    }
+
+    fn runs_application_code(&self) -> bool {
+        self.write.is_some()
+    }
+}
