@@ -1,5 +1,6 @@
 //! The flows: look at them, cancel them, retry what has died.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -7,8 +8,8 @@ use serde::Serialize;
 use crate::dead_letters::{DeadLetters, Pace};
 use crate::error::Error;
 use crate::job::{
-    CallSize, FLOW_PAGE_BYTES, FlowCreated, FlowDraft, FlowInfo, FlowNode, FlowRow, JobId, NodeState, REASON_BYTES_MAX,
-    check_key,
+    CallSize, Dependent, FLOW_PAGE_BYTES, FlowCreated, FlowDraft, FlowEdge, FlowGraph, FlowInfo, FlowNode, FlowRow,
+    JobId, NodeState, REASON_BYTES_MAX, check_key,
 };
 use crate::runtime::{Commit, Engine};
 use crate::text::cut;
@@ -168,6 +169,32 @@ impl Flows {
         let (flow, _) = find(&self.engine, name)?;
         let found = self.engine.reader()?.flow_node_named(flow, node)?;
         Ok(found.map(|node| self.engine.show_node(node)))
+    }
+
+    /// The jobs and signals of a flow with what waits for what: the first 1,000 of them.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`]; storage errors.
+    pub fn graph(&self, name: &str) -> Result<FlowGraph, Error> {
+        let (flow, row) = find(&self.engine, name)?;
+        let reader = self.engine.reader()?;
+        let found = reader.flow_nodes(flow, 0, PER_PAGE_MAX, FLOW_PAGE_BYTES)?;
+        let shown: BTreeSet<u64> = found.iter().map(|(id, _)| *id).collect();
+        let (mut nodes, mut edges) = (Vec::with_capacity(found.len()), Vec::new());
+        for (id, node) in found {
+            let more = if node.more_dependents > 0 { reader.flow_edges(flow, id)? } else { Vec::new() };
+            let dependents = node.dependents.iter().copied().chain(more);
+            let to_shown = dependents.filter(|dependent| shown.contains(&dependent.node));
+            edges.extend(to_shown.map(|Dependent { node, on_failure, .. }| {
+                let (from, to) = (JobId::new(id), JobId::new(node));
+                FlowEdge { from, to, on_failure }
+            }));
+            nodes.push(self.engine.show_node((id, node)));
+        }
+        let is_partial = (nodes.len() as u64) < row.counts.total() + row.callbacks.len() as u64;
+        Ok(FlowGraph { name: row.name, nodes, edges, is_partial })
     }
 
     /// Cancels all of a flow that has not ended. The handlers of running jobs are told, as by

@@ -105,11 +105,12 @@ pub use job::Lz4;
 pub use job::{
     Aging, AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Circuit, CircuitBreaker, Codec, DeadJob,
     Dependency, EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, FlowCounts, FlowCreated,
-    FlowDraft, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState, GroupPolicy, Handled, HasOutput,
-    HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob, NodeState, OnFailure,
-    Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError,
-    PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber, Schedule,
-    SchedulePatch, Scheduled, ScheduledFor, State, StepInfo, StepState, Unique, When, WhenFull, WorkerSettings,
+    FlowDraft, FlowEdge, FlowGraph, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState, GroupPolicy,
+    Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob,
+    NodeState, OnFailure, Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec,
+    PayloadError, PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber,
+    Schedule, SchedulePatch, Scheduled, ScheduledFor, State, StepInfo, StepState, Unique, When, WhenFull,
+    WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

@@ -261,7 +261,8 @@ impl fmt::Display for Explanation {
                 write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
             }
             Self::Blocked { flow, waits, on, held_by: None, .. } => {
-                write!(f, "it waits for {waits} others of the flow {flow:?}")?;
+                let others = if *waits == 1 { "1 other" } else { &format!("{waits} others") };
+                write!(f, "it waits for {others} of the flow {flow:?}")?;
                 on.iter().try_for_each(|on| write!(f, ", such as {on}"))
             }
             Self::Blocked { flow, held_by: Some(by), failed, .. } => {

@@ -81,13 +81,15 @@ pub(crate) use enqueue_hook::EnqueueHooks;
 pub use enqueued::{EnqueueStatus, Enqueued};
 pub use failed_attempt::FailedAttempt;
 pub(crate) use firing::{SET_BACK_MIN, is_set_back};
+#[cfg(test)]
+pub(crate) use flow::FlowEnd;
 pub(crate) use flow::{
     Callback, Dep, Dependent, FLOW_PAGE_BYTES, FlowPlace, FlowRow, NewFlow, NewNode, NewWhat, Node, NodeEnd, NodeRef,
     Told, What,
 };
 pub use flow::{
-    Dependency, FlowCounts, FlowCreated, FlowDraft, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState,
-    NodeState, OnFailure,
+    Dependency, FlowCounts, FlowCreated, FlowDraft, FlowEdge, FlowGraph, FlowInfo, FlowJob, FlowNode, FlowNodeKind,
+    FlowSignal, FlowState, NodeState, OnFailure,
 };
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};

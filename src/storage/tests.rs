@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
+use crate::job::{
+    AttemptError, Backoff, BucketState, Callback, Codec, Dependent, Expiry, Extra, FailureKind, FlowEnd, FlowRow,
+    JobId, Node, NodeState, OnFailure, Payload, PluginHash, StepRow, StepWhat, What,
+};
 use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 use crate::job::{CircuitRow, Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{
@@ -18,6 +21,7 @@ use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
 use crate::storage::rows::batch::Counters;
 use crate::storage::rows::codec::{decode_record, encode, encode_record};
+use crate::storage::rows::flow_rows::{Tell, Untold};
 use crate::storage::rows::place::{Location, Member, Place};
 use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::start_mark::StartMark;
@@ -112,6 +116,7 @@ fn tally() -> Tally {
         failures_total: 10,
         dead_total: 11,
         cancelled_total: 12,
+        blocked: 0,
     }
 }
 
@@ -145,6 +150,52 @@ fn back() -> Record {
 fn steered() -> Steered {
     let overrides = Overrides::new().concurrency(2).rate(Rate::new(3, secs(1)).burst(4)).no_group_rate();
     Steered { overrides, ..Steered::default() }
+}
+
+fn in_flow() -> Record {
+    let mut record = plain();
+    record.state = State::Blocked;
+    (record.extra_mut().flow, record.extra_mut().has_steps) = (Some(300), true);
+    record
+}
+
+fn flow() -> FlowRow {
+    let mut flow = FlowRow::new("flow", time(1));
+    flow.counts.blocked = 1;
+    flow.counts.active = 2;
+    (flow.counts.completed, flow.counts.dead, flow.counts.cancelled) = (3, 4, 5);
+    flow.callbacks = vec![Callback { node: 7, when: FlowEnd::End, is_told: true }];
+    (flow.callbacks_open, flow.untold, flow.deadline) = (1, 2, Some(Due::wall(time(3))));
+    (flow.cancelled, flow.settled_at, flow.kept_since) = (Some("no".into()), Some(time(4)), Some(time(5)));
+    flow
+}
+
+fn nodes() -> [Node; 2] {
+    let signal = Node { name: Some("go".into()), ..Node::new(What::Signal { deadline: Some(Due::wall(time(3))) }) };
+    let dependents = [OnFailure::Hold, OnFailure::Cancel, OnFailure::Run];
+    let dependents = (1..).zip(dependents).map(|(node, on_failure)| Dependent { node, on_failure, is_done: node == 3 });
+    let job = Node {
+        state: NodeState::Blocked,
+        waits: 2,
+        failed: 1,
+        held_by: Some(6),
+        dependents: dependents.collect(),
+        more_dependents: 4,
+        result: Some(Bytes::from_static(b"result")),
+        ..Node::new(What::Job { queue: 3, kind: 4 })
+    };
+    [signal, job]
+}
+
+fn steps() -> [StepRow; 4] {
+    let bytes = Bytes::from_static(b"7");
+    let what = [
+        StepWhat::Done(bytes.clone()),
+        StepWhat::Sleeps(Due::wall(time(2))),
+        StepWhat::Waits(None),
+        StepWhat::Signalled(bytes),
+    ];
+    what.map(|what| StepRow { at: time(1), what, is_coded: false })
 }
 
 fn scheduled() -> Record {
@@ -295,6 +346,20 @@ fn rows() -> String {
     let settings = QueueSettings::default().group_concurrency(3);
     rows.row("queues.group_concurrency", &QueueRow { settings, ..QueueRow::new("queue".into()) });
 
+    rows.add("record.in_flow", &encode_record(&in_flow()));
+    rows.row("index.blocked", &Location { queue: 3, place: Place::Blocked });
+    let tally = Tally { blocked: 300, ..Tally::default() };
+    rows.row("queues.blocked", &QueueRow { tally, ..QueueRow::new("queue".into()) });
+    rows.row("flows", &flow());
+    for (what, node) in ["signal", "job"].iter().zip(nodes()) {
+        rows.row(&format!("flow_nodes.{what}"), &node);
+    }
+    let ends = vec![Tell { ended: Some(NodeState::Dead) }, Tell { ended: None }];
+    rows.row("flow_untold", &Untold { ends, told: 300 });
+    for (what, step) in ["done", "sleeps", "waits", "signalled"].iter().zip(steps()) {
+        rows.row(&format!("steps.{what}"), &step);
+    }
+
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
     rows.add("State.in_keys", &[Completed as u8, Cancelled as u8]);
@@ -342,6 +407,7 @@ fn every_record_that_is_written_is_read_back() {
         reported(true),
         reported(false),
         weighs(),
+        in_flow(),
     ] {
         assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
     }

@@ -44,6 +44,14 @@ impl Withdraw for NoPrepare {
 }
 
 impl Prepare for NoPrepare {
+    fn next_flow(&self) -> u64 {
+        unreachable!("no test makes a flow")
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        unreachable!("no test prepares a payload")
+    }
+
     fn check_process(&self) -> Result<(), Error> {
         Ok(())
     }

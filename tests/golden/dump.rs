@@ -41,6 +41,17 @@ pub async fn dump(pond: &Millpond) -> Value {
     if !circuits.is_empty() {
         dump["circuits"] = circuits.into();
     }
+    if pond.flows().count().unwrap() > 0 {
+        let all = pond.flows().list("", 1_000).unwrap();
+        let nodes = all.iter().map(|flow| pond.flows().nodes(&flow.name, None, 1_000).unwrap());
+        dump["flow_nodes"] = nodes.map(|nodes| json!(nodes)).collect();
+        dump["flows"] = json!(all);
+    }
+    let steps = jobs.iter().map(|job| json!({ "id": job.id, "steps": pond.steps(job.id).unwrap() }));
+    let steps: Vec<_> = steps.filter(|job| job["steps"] != json!([])).collect();
+    if !steps.is_empty() {
+        dump["steps"] = steps.into();
+    }
     let holders = holders(pond);
     if !holders.is_empty() {
         dump["holders"] = holders.into();

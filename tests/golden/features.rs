@@ -382,10 +382,25 @@ const SIDE_BY_SIDE: &str = "group_concurrency";
 /// Circuits that are open or half open, of queues and of groups.
 const OPEN_CIRCUIT: &str = "open_circuit";
 
+/// Jobs that wait for jobs, and handlers that are in their middle.
+const FLOWS: &str = "flows";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    let later =
-        [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING, SIDE_BY_SIDE, OPEN_CIRCUIT];
+    let later = [
+        EXPIRING,
+        SCHEDULES,
+        CODED,
+        LABELS,
+        MODES,
+        CANCELLING,
+        REPORTS,
+        LIMITS,
+        HOLDING,
+        SIDE_BY_SIDE,
+        OPEN_CIRCUIT,
+        FLOWS,
+    ];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
 
@@ -408,8 +423,47 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         HOLDING => holding_groups(pond).await,
         SIDE_BY_SIDE => group_concurrency(pond).await,
         OPEN_CIRCUIT => open_circuits(pond, clock).await,
+        FLOWS => flows(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
+}
+
+/// A flow that waits for a job and for a signal, one whose failure has let others run, one that has ended; a job that sleeps behind a
+/// step, and one that waits for a signal.
+async fn flows(pond: &Millpond) {
+    use millpond::OnFailure;
+    pond.flow("ended", |flow| drop(flow.job("q", raw("result")).named("only"))).await.unwrap();
+    pond.flow("failed", |flow| {
+        let dies = flow.job("q", raw("dead"));
+        flow.job("q", raw("row")).after_or(&dies, OnFailure::Run);
+        flow.job("q", raw("discarded")).after_or(&dies, OnFailure::Cancel);
+        flow.on_failure("q", raw("callback"));
+    })
+    .await
+    .unwrap();
+    run(pond, "q").await;
+    let worker = pond.worker("steps").handle_raw("raw", |job: Job<bytes::Bytes>, ctx: Context| async move {
+        ctx.step("first", || async { Ok::<_, millpond::Error>(7) }).await?;
+        match &job[..] {
+            b"sleeps" => ctx.sleep("nap", HOUR).await?,
+            _ => drop(ctx.wait_for::<u64>("signal", Some(HOUR)).await?),
+        }
+        Ok(())
+    });
+    let worker = worker.start().unwrap();
+    pond.enqueue_many("steps", [raw("sleeps"), raw("waits")]).await.unwrap();
+    testing::drain(pond).await;
+    worker.stop();
+    pond.flow("open", |flow| {
+        flow.deadline_in(HOUR * 1_000);
+        let first = flow.job("q", raw("first")).named("first");
+        let go = flow.signal("go").deadline_in(HOUR);
+        let second = flow.job("q", raw("second").priority(Priority::FIRST)).after(&first).after_or(&go, OnFailure::Run);
+        (0..20).for_each(|_| drop(flow.job("q", raw("fan-out")).after(&second)));
+        flow.on_end("q", raw("end"));
+    })
+    .await
+    .unwrap();
 }
 
 /// Schedules by the wall clock and at intervals, with their options; one is paused, one has ended, one waits for room.

@@ -41,6 +41,8 @@ pub enum Asks {
     },
     /// Enqueues a job with a unique key: the number of the call.
     Unique(u64),
+    /// Makes a flow: its number.
+    Flow(u64),
     /// Does something with many jobs.
     Select,
     Other,
@@ -87,6 +89,7 @@ impl World {
         self.repeat_a_call();
         self.pause_a_kind();
         self.ask_for_uniques();
+        self.ask_for_flows();
         self.close_a_circuit();
         self.select()?;
         let opened = self.opened;
@@ -452,6 +455,9 @@ impl World {
         if let Asks::Unique(n) = caller.asks {
             self.uniques.dropped(n, asked);
         }
+        if let Asks::Flow(flow) = caller.asks {
+            self.flows.dropped(flow, asked);
+        }
         if caller.asks == Asks::Select {
             self.selection_dropped();
         }
@@ -527,6 +533,10 @@ impl World {
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
             (Asks::Unique(n), answer) => self.uniques.answered(n, answer, &self.oracle),
+            (Asks::Flow(flow), answer) => {
+                self.flows.answered(flow, answer);
+                answer.as_ref().err().map_or(Ok(()), |error| self.oracle.legal_error(error))
+            }
             (Asks::Select, answer) => self.selected(answer),
             (Asks::Repeat(n), answer) => self.oracle.repeated(n, answer),
             (Asks::Verify, Ok(problems)) if problems[0] > 0 => {

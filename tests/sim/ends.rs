@@ -87,6 +87,7 @@ impl World {
             return Ok(());
         }
         self.start_unique_worker();
+        self.start_flow_worker();
         for queue in 0..self.plan.queues.len() {
             if self.rng.u8(..8) > 0 || self.stage.lock().unwrap().calm {
                 self.start_worker(queue);
@@ -324,7 +325,7 @@ impl World {
     fn is_over(&self) -> bool {
         let unfinished = |queue: &str| self.now().pond.queue(queue).unwrap().counts().unfinished();
         let all = (0..self.plan.queues.len()).all(|queue| unfinished(&queue_name(queue)) == 0);
-        self.callers.is_empty() && all && unfinished(UNIQUE) == 0
+        self.callers.is_empty() && all && unfinished(UNIQUE) == 0 && self.flows_are_over()
     }
 
     fn over(&mut self) -> Check {
@@ -332,6 +333,7 @@ impl World {
         self.rest()?;
         self.compare(Moment::Running)?;
         self.uniques.over()?;
+        self.flows_ended()?;
         self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {

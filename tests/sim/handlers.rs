@@ -14,6 +14,7 @@ use millpond::{BoxError, Clock, Context, DeadJob, Handled, Job, Outcome, RunNumb
 use millpond_testkit::{JobSpec, ON_PURPOSE};
 use redb::{ReadableTable, TableDefinition};
 
+use crate::flows::FLOW;
 use crate::guest_talk::{self, GuestStart};
 use crate::plan::{new_job, queue_name, random_job};
 use crate::reports;
@@ -27,7 +28,7 @@ pub const DEAD_ROWS: TableDefinition<u64, u64> = TableDefinition::new("dead_rows
 
 /// The hook for dead jobs. It writes for every job, and then fails for some of them if `fails`.
 pub fn on_dead(tx: &Transaction<'_>, dead: &DeadJob<'_>, fails: bool) -> Result<(), BoxError> {
-    if dead.queue() == UNIQUE {
+    if dead.queue() == UNIQUE || dead.queue() == FLOW {
         return Ok(());
     }
     let id = dead.id().get();

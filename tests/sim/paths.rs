@@ -29,7 +29,17 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 138 + 12] = [
+static PATHS: [Path; 147 + 12] = [
+    // Flows and steps.
+    seen("a flow was made"),
+    seen("a flow was cancelled"),
+    seen("a job ran that had waited for another one"),
+    seen("a job ran that a handler had added to its flow"),
+    seen("a job of a flow was held"),
+    seen("a redrive let a flow go on"),
+    seen("a callback of a flow ran"),
+    seen("a step was found, and not run again"),
+    seen("a handler has slept"),
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use crate::batches::handle_batch;
 use crate::calls::Caller;
 use crate::compare::{Moment, View, number_of};
+use crate::flows::{Flows, is_of_flow, is_of_flows};
 use crate::guest_talk;
 use crate::handlers::{DEAD_ROWS, Note, ROWS, Scene, Stage, Timers, handle, handle_blocking, on_dead};
 use crate::kept;
@@ -89,6 +90,7 @@ pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
     pub uniques: Uniques,
+    pub flows: Flows,
     pub selections: Selections,
     pub renames: Renames,
     pub rng: Rng,
@@ -145,6 +147,7 @@ impl World {
         let oracle = Oracle::new(&plan, wall);
         let schedules = Schedules::random(seed, &plan);
         let uniques = Uniques::random(seed, &plan);
+        let flows = Flows::random(seed, &plan);
         let selections = Selections::random(seed, &plan);
         let stage = Arc::new(Mutex::new(stage));
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
@@ -171,6 +174,7 @@ impl World {
             plan,
             schedules,
             uniques,
+            flows,
             selections,
             renames: Renames::random(seed),
             repeats: Rng::with_seed(seed ^ 0x7265_7065_6174),
@@ -254,7 +258,8 @@ impl World {
             }
         }
         self.set_up_schedules()?;
-        self.set_up_uniques()
+        self.set_up_uniques()?;
+        self.set_up_flows()
     }
 
     pub fn start_worker(&mut self, queue: usize) {
@@ -390,7 +395,7 @@ impl World {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
             });
-            if is_of_schedules(&event) {
+            if is_of_schedules(&event) || is_of_flows(&event) {
                 self.oracle.told_of_schedules(&event)?;
                 continue;
             }
@@ -446,6 +451,7 @@ impl World {
     /// Checks the notes of what handlers did.
     fn notice(&mut self) -> Check {
         self.notice_uniques()?;
+        self.notice_flows()?;
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
         let mut blocked = false;
         for note in &notes {
@@ -600,6 +606,7 @@ impl World {
         self.see_circuits(moment);
         self.oracle.compare(moment, &view)?;
         self.uniques.compare(moment, &view.uniques)?;
+        self.compare_flows()?;
         self.compare_schedules()
     }
 
@@ -613,7 +620,7 @@ impl World {
             }
             let (with_keys, others): (Vec<_>, Vec<_>) = page.jobs.into_iter().partition(is_unique);
             uniques.extend(with_keys);
-            jobs.extend(others.into_iter().filter(|job| !is_scheduled(job)));
+            jobs.extend(others.into_iter().filter(|job| !is_scheduled(job) && !is_of_flow(job)));
             cursor = page.next;
             if cursor.is_none() {
                 break;

@@ -3,13 +3,17 @@
 
 mod counts;
 mod created;
+mod graph;
 mod info;
 mod node;
 mod plan;
 
+#[cfg(test)]
+pub(crate) use counts::When as FlowEnd;
 pub(crate) use counts::{Callback, FlowRow};
 pub use counts::{FlowCounts, FlowState};
 pub use created::FlowCreated;
+pub use graph::{FlowEdge, FlowGraph};
 pub use info::{FlowInfo, FlowNode, FlowNodeKind};
 pub(crate) use node::{Dependent, Node, NodeEnd, Told, What};
 pub use node::{NodeState, OnFailure};

@@ -37,6 +37,7 @@ pub enum OnFailure {
 
 /// Where a job or a signal of a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NodeState {
     /// It waits for other jobs of the flow.
@@ -49,6 +50,19 @@ pub enum NodeState {
     Dead,
     /// The job was cancelled or removed, or has expired.
     Cancelled,
+}
+
+/// One word in lower case, such as `blocked`.
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Blocked => "blocked",
+            Self::Active => "active",
+            Self::Completed => "completed",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        })
+    }
 }
 
 impl NodeState {

@@ -158,7 +158,7 @@ impl World {
                     batch.changes.push(Change::Settled { id });
                     let from = OldHome::Handler { taken: &taken, row_was_there: None };
                     let kept = batch.keeps(queue, state, has_result);
-                    let to = if kept { NewHome::Ended { record: &record } } else { NewHome::Nowhere };
+                    let to = if kept { NewHome::Ended { record: &record, kept } } else { NewHome::Nowhere };
                     assert!(batch.apply(Move { id, queue, transition, from, to }).unwrap());
                 }
                 _ => drop(batch.give_back(queue, taken, None, false).unwrap()),
@@ -180,7 +180,7 @@ impl World {
                 Place::Finished { .. } => {}
                 Place::Member(_) | Place::Ready { .. } | Place::Delayed { .. } if rng.u8(..3) == 0 => {
                     let transition = life::cancel(&mut record, "no more", now);
-                    let to = NewHome::Ended { record: &record };
+                    let to = NewHome::Ended { record: &record, kept: true };
                     batch.apply(Move { id, queue, transition, from: stored.from(), to }).unwrap();
                 }
                 place => {

@@ -1,6 +1,7 @@
 //! Reads flows and their nodes.
 
-use crate::job::{FlowRow, Node};
+use crate::job::{Dependent, FlowRow, Node};
+use crate::storage::life::flows::dependent_of;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -33,6 +34,16 @@ impl Reader {
             flows.extend(codec::decode(TableName::Flows, id.value(), row.value()).ok().map(|row| (id.value(), row)));
         }
         Ok(flows)
+    }
+
+    /// The dependents of a node that have rows of their own.
+    pub fn flow_edges(&self, flow: u64, node: u64) -> Result<Vec<Dependent>, Fault> {
+        let rows = self.tables().flow_edges()?.range((flow, node, 0)..=(flow, node, u64::MAX))?;
+        rows.map(|row| {
+            let (key, stored) = row?;
+            Ok(dependent_of(key.value().2, stored.value()))
+        })
+        .collect()
     }
 
     pub fn flow_node(&self, flow: u64, node: u64) -> Result<Option<Node>, Fault> {

@@ -9,6 +9,7 @@
 compile_error!("set RUSTFLAGS=\"--cfg millpond_shuttle\": otherwise the crate has its own locks and threads");
 
 mod blocking;
+mod flows;
 mod groups;
 mod handles;
 mod reopening;

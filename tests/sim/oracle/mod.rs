@@ -34,6 +34,8 @@
 //! | I30 | circuits | `circuits` |
 //! | I31 | verbs on many jobs | `selected`, `compare.rs`, `selections.rs` |
 //! | I32 | names of queues | `renames.rs`, `compare.rs` |
+//! | I33 | flows | `flows.rs` |
+//! | I34 | steps | `flows.rs` |
 
 mod answers;
 mod circuits;

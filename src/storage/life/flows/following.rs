@@ -362,7 +362,7 @@ pub(super) fn due_key(due: Due, flow: u64, node: u64) -> (u8, u64, u64, u64) {
 const DONE: u8 = 0x80;
 
 /// A dependent as a row of `flow_edges` has it. A policy that is damaged holds, which loses nothing.
-pub(super) fn dependent_of(node: u64, stored: u8) -> Dependent {
+pub(in crate::storage) fn dependent_of(node: u64, stored: u8) -> Dependent {
     let on_failure = match stored & !DONE {
         1 => OnFailure::Cancel,
         2 => OnFailure::Run,

@@ -21,6 +21,7 @@ use crate::storage::rows::flow_rows::{NodeNews, What};
 
 pub(crate) use creating::Created;
 pub(crate) use ending::Signalled;
+pub(in crate::storage) use following::dependent_of;
 pub(in crate::storage) use problems::problems;
 pub(super) use problems::{check_job, rebuild};
 

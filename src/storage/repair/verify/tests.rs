@@ -74,7 +74,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();
         let priority = Priority::default().get();
         let stored = batch.stored(queue, id, Place::Ready { priority }).unwrap().unwrap();
-        let (transition, to) = (Transition::End(State::Dead), NewHome::Ended { record: ended.record() });
+        let (transition, to) = (Transition::End(State::Dead), NewHome::Ended { record: ended.record(), kept: true });
         batch.apply(Move { id, queue, transition, from: stored.from(), to }).unwrap();
     }
     let sealed = batch.close().unwrap();
