@@ -38,7 +38,7 @@ pub(crate) use open::copy::Copying;
 pub(crate) use open::store::Store;
 pub(crate) use read::found::Found;
 pub(crate) use read::groups::ListedGroup;
-pub(crate) use read::listing::{ScanCursor, ScanMost, Source};
+pub(crate) use read::listing::{Direction, ScanCursor, ScanFrom, ScanMost, Source};
 pub(crate) use read::pages::WindowPage;
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub(crate) use repair::rebuild::put_right;
