@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin, Problem,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin, Problem,
     QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 
@@ -27,8 +27,8 @@ pub trait Source: Send + Sync + 'static {
     /// The groups of a queue that have waiting jobs, are paused or held, by name.
     fn groups(&self, queue: &str, page: Paging) -> Answer<'_, GroupPage>;
 
-    /// The jobs that match.
-    fn jobs(&self, query: JobQuery, page: Paging) -> Answer<'_, JobPage>;
+    /// The jobs that match, in this order. The `next` of a page belongs to its order.
+    fn jobs(&self, query: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage>;
 
     /// How many jobs match. It can take seconds where many jobs have to be read.
     fn count(&self, query: JobQuery) -> Answer<'_, u64>;

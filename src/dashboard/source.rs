@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{JobFilter, Millpond};
 
 use super::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin,
+    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin,
     Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use super::dead::{self, Summary};
@@ -107,8 +107,12 @@ impl Source for PondSource {
         self.read(move |pond, _| queues::groups(pond, &queue, &page))
     }
 
-    fn jobs(&self, query: JobQuery, page: Paging) -> Answer<'_, JobPage> {
-        self.read(move |pond, redact| jobs::list(pond, &jobs::filter(&query, redact)?, &page, redact))
+    fn jobs(&self, query: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage> {
+        self.read(move |pond, redact| {
+            let filter = jobs::filter(&query, redact)?;
+            let filter = if order == Order::Newest { filter.newest_first() } else { filter };
+            jobs::list(pond, &filter, &page, redact)
+        })
     }
 
     fn count(&self, query: JobQuery) -> Answer<'_, u64> {

@@ -2,7 +2,7 @@
 
 use millpond::dashboard::Source;
 use millpond::dashboard::api::{
-    Action, Change, Code, JobQuery, NewJob, Overrides, Paging, Rate, RateChange, ScheduleChange,
+    Order,     Action, Change, Code, JobQuery, NewJob, Overrides, Paging, Rate, RateChange, ScheduleChange,
 };
 
 use crate::pond::stocked;
@@ -62,7 +62,7 @@ async fn what_cannot_be_understood_or_is_out_of_bounds_is_invalid() {
         assert_eq!(problem.code, Code::Invalid, "{action:?}: {problem}");
     }
     let page = Paging { after: Some(text("page 2")), limit: None };
-    assert_eq!(at.source.jobs(JobQuery::default(), page.clone()).await.unwrap_err().code, Code::Invalid);
+    assert_eq!(at.source.jobs(JobQuery::default(), Order::Oldest, page.clone()).await.unwrap_err().code, Code::Invalid);
     assert_eq!(at.source.quarantine(page).await.unwrap_err().code, Code::Invalid);
     assert_eq!(at.source.job("x").await.unwrap_err().code, Code::Invalid);
     at.close().await;

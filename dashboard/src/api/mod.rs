@@ -25,7 +25,7 @@ pub use plugin::{Plugin, PluginState};
 pub use pond::{Check, Limit, Overview, Process, Storage, Totals};
 pub use problem::{Code, Problem};
 pub use quarantine::{QuarantinePage, QuarantinedRow};
-pub use query::{JobQuery, Paging};
+pub use query::{JobQuery, Order, Ordering, Paging};
 pub use queue::{Circuit, Counts, Group, GroupPage, Overrides, Queue, QueueDetail, Rate, RateChange, Worker};
 pub use schedule::{Schedule, SchedulePage};
 pub use time::Time;

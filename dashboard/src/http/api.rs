@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::live::__path_events;
 use super::live::events;
 use crate::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Overview, Paging, Plugin, Problem,
+    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Ordering, Overview, Paging, Plugin, Problem,
     QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use crate::change::make;
@@ -121,15 +121,18 @@ async fn groups(
 
 /// The jobs that match.
 #[utoipa::path(
-    get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Paging),
+    get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Ordering, Paging),
     responses((status = 200, body = JobPage), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn jobs(
     State(site): State<Arc<Site>>,
     Query(query): Query<JobQuery>,
+    Query(ordering): Query<Ordering>,
     Query(page): Query<Paging>,
 ) -> Answered<JobPage> {
-    site.source.jobs(query.without_empty(), page).await.map(Json)
+    let query = query.without_empty();
+    let order = ordering.of_state(query.state.as_deref());
+    site.source.jobs(query, order, page).await.map(Json)
 }
 
 /// How many jobs match.

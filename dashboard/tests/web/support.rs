@@ -22,11 +22,13 @@ pub const POLYGLOT: &str = "jaVasCript:/*-/*`/*\\`/*'/*\"/**/(/* */oNcliCk=alert
 pub struct Hostile {
     pub text: &'static str,
     pub acts: Mutex<Vec<Action>>,
+    /// The orders in which jobs were asked for.
+    pub orders: Mutex<Vec<Order>>,
 }
 
 impl Hostile {
     pub fn new(text: &'static str) -> Arc<Self> {
-        Arc::new(Self { text, acts: Mutex::default() })
+        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default() })
     }
 
     fn text(&self) -> String {
@@ -141,7 +143,8 @@ impl Source for Hostile {
         ready(GroupPage { groups: vec![group], next: Some(self.text()) })
     }
 
-    fn jobs(&self, _query: JobQuery, _page: Paging) -> Answer<'_, JobPage> {
+    fn jobs(&self, _query: JobQuery, order: Order, _page: Paging) -> Answer<'_, JobPage> {
+        self.orders.lock().unwrap().push(order);
         ready(JobPage { jobs: vec![self.row()], next: Some(self.text()) })
     }
 

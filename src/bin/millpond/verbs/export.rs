@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use millpond::dashboard::api::{Code, JobQuery, Paging, Problem};
+use millpond::dashboard::api::{Code, JobQuery, Order, Paging, Problem};
 use millpond::{Error, JobId, Millpond};
 use serde_json::json;
 
@@ -60,7 +60,7 @@ async fn write(at: &At, query: JobQuery, out: &mut (dyn Write + Send)) -> Result
     let progress = Progress::of("exporting", None);
     let (mut after, mut written) = (None, 0);
     loop {
-        let page = at.source.jobs(query.clone(), Paging { after, limit: Some(Paging::LIMIT_MAX) }).await?;
+        let page = at.source.jobs(query.clone(), Order::Oldest, Paging { after, limit: Some(Paging::LIMIT_MAX) }).await?;
         let ids = page.jobs.into_iter().map(|job| job.id).collect();
         let records = match &at.pond {
             Some(pond) => of_file(pond, ids).await?,
