@@ -1,6 +1,9 @@
 //! Actions on one job, a queue, a schedule.
 
-use millpond::dashboard::api::{Action, Change, NewJob, Overrides, Rate, RateChange, ScheduleChange, Time};
+use millpond::dashboard::api::{
+    Action, Change, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
+};
+use millpond::dashboard::Source;
 use millpond::{Error, RateOverride, State};
 use serde_json::json;
 
@@ -182,6 +185,31 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     let schedule = at.pond.schedules().get("daily").unwrap();
     assert_eq!((schedule.when.as_str(), schedule.kind.as_str()), ("0 3 * * * (Europe/Berlin)", "report"));
     assert_eq!(schedule.payload.decode::<serde_json::Value>().unwrap(), json!({ "n": 30 }));
+    let (now, hour) = (Time::now(), 3_600_000);
+    let change = ScheduleChange {
+        misfire: Some(Misfire::All { at_most: 3 }),
+        overlap: Some(Overlap::Queue),
+        jitter_seconds: Some(30.0),
+        starts_at: Some(Some(Time(now.0 + hour))),
+        ends_at: Some(Some(Time(now.0 + 48 * hour))),
+        at_most: Some(Some(7)),
+        ..ScheduleChange::default()
+    };
+    at.changes(Action::UpdateSchedule { name: name(), change }, 1).await;
+    let shown = at.source.schedule("daily").await.unwrap();
+    assert_eq!((shown.misfire, shown.overlap), (Misfire::All { at_most: 3 }, Overlap::Queue));
+    assert_eq!((shown.jitter_seconds, shown.at_most), (30.0, Some(7)));
+    assert_eq!((shown.starts_at, shown.ends_at), (Some(Time(now.0 + hour)), Some(Time(now.0 + 48 * hour))));
+    let change = ScheduleChange {
+        starts_at: Some(None),
+        ends_at: Some(None),
+        at_most: Some(None),
+        ..ScheduleChange::default()
+    };
+    at.changes(Action::UpdateSchedule { name: name(), change }, 1).await;
+    let shown = at.source.schedule("daily").await.unwrap();
+    assert_eq!((shown.starts_at, shown.ends_at, shown.at_most), (None, None, None));
+    assert_eq!(shown.overlap, Overlap::Queue);
     at.changes(Action::RemoveSchedule { name: name() }, 1).await;
     assert_eq!(at.pond.schedules().count().unwrap(), 0);
     at.close().await;

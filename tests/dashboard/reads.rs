@@ -1,6 +1,6 @@
 //! What the source shows is what is in the file.
 
-use millpond::dashboard::api::{Format, JobQuery, Order, Paging, Time};
+use millpond::dashboard::api::{Format, JobQuery, Misfire, Order, Overlap, Paging, Time};
 use millpond::dashboard::{PondSource, Source};
 use millpond::{CircuitBreaker, Job, Overrides, Rate};
 
@@ -165,7 +165,7 @@ async fn schedules_are_shown_with_the_times_of_their_next_runs() {
     assert_eq!((listed.total, listed.schedules.len(), listed.next), (1, 1, None));
     let daily = at.source.schedule("daily").await.unwrap();
     assert_eq!((daily.when.as_str(), daily.queue.as_str(), daily.runs), ("every 86400s", "mail", 0));
-    assert_eq!((daily.misfire.as_str(), daily.overlap.as_str()), ("Once", "Skip"));
+    assert_eq!((daily.misfire, daily.overlap), (Misfire::Once, Overlap::Skip));
     assert_eq!((daily.upcoming.len(), daily.next), (10, Some(daily.upcoming[0])));
     assert!(daily.payload.text.contains("today"));
     at.close().await;

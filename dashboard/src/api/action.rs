@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::query::exact;
-use super::{JobQuery, Overrides, Time};
+use super::{JobQuery, Misfire, Overlap, Overrides, Time};
 
 /// A change that an operator asks for. Every change goes through one of these, so that one place decides whether it is
 /// permitted and tells who has made it.
@@ -316,9 +316,35 @@ pub struct ScheduleChange {
     /// An interval in place of a cron expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_seconds: Option<f64>,
+    /// What happens to missed runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
+    /// What happens while the job of the previous run has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// By how much a run can be later than its time: a day at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_seconds: Option<f64>,
+    /// No run has a time before this one; `null` for no such time.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Time>)]
+    pub starts_at: Option<Option<Time>>,
+    /// No run has a time after this one; `null` for no such time.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Time>)]
+    pub ends_at: Option<Option<Time>>,
+    /// After this many runs, those that were made already among them, no run follows; `null` for any number.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<u64>)]
+    pub at_most: Option<Option<u64>>,
     /// The payload of its jobs, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
+}
+
+/// A field that is given, though it can be `null`.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What an action has done.
@@ -392,5 +418,19 @@ impl Action {
                 | Self::RemoveSchedule { .. }
                 | Self::PurgeRow { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_null_is_not_the_same_as_what_is_left_out() {
+        let read = |json| serde_json::from_str::<ScheduleChange>(json).unwrap();
+        assert_eq!(read("{}"), ScheduleChange::default());
+        let change = read(r#"{"ends_at":null,"at_most":3}"#);
+        assert_eq!((change.starts_at, change.ends_at, change.at_most), (None, Some(None), Some(Some(3))));
+        assert_eq!(serde_json::to_string(&change).unwrap(), r#"{"ends_at":null,"at_most":3}"#);
     }
 }

@@ -27,5 +27,5 @@ pub use problem::{Code, Problem};
 pub use quarantine::{QuarantinePage, QuarantinedRow};
 pub use query::{JobQuery, Order, Ordering, Paging};
 pub use queue::{Circuit, Counts, Group, GroupPage, Overrides, Queue, QueueDetail, Rate, RateChange, Worker};
-pub use schedule::{Schedule, SchedulePage};
+pub use schedule::{Misfire, Overlap, Schedule, SchedulePage};
 pub use time::Time;

@@ -79,8 +79,7 @@ impl Hostile {
         Schedule {
             name: self.text(),
             when: self.text(),
-            misfire: self.text(),
-            overlap: self.text(),
+            misfire: Misfire::All { at_most: 3 },
             queue: self.text(),
             kind: self.text(),
             payload: self.body(),
