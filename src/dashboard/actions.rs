@@ -6,6 +6,7 @@ mod bulk;
 mod done;
 mod of_jobs;
 mod of_queues;
+mod payload;
 
 use crate::{Millpond, State};
 
@@ -14,6 +15,7 @@ use super::jobs::id;
 use super::redact::Redact;
 use super::{plugins, queues, schedules};
 use done::{done, unchanged};
+pub(super) use payload::given as given_payload;
 
 /// Makes a change, and waits until it is durable.
 pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Done, Problem> {

@@ -23,7 +23,7 @@ mod served;
 mod source;
 
 pub use millpond_dashboard::{
-    Actor, Answer, Audited, Listen, Options, ServeError, Server, Source, amounts, api, router as router_of,
+    Actor, Answer, Audited, Listen, Options, ServeError, Server, Source, amounts, api, json, router as router_of,
     serve as serve_source,
 };
 pub use served::{router, serve};

@@ -3,6 +3,7 @@
 use crate::{Every, Millpond, Misfire, NewJob, Overlap, ScheduleInfo, SchedulePatch, Timestamp, When};
 
 use super::api::{self, Done, Paging, Problem, Schedule, ScheduleChange, SchedulePage};
+use super::actions::given_payload;
 use super::body;
 use super::jobs::time;
 use super::queues::seconds;
@@ -66,7 +67,7 @@ pub(super) fn update(pond: &Millpond, name: &str, change: ScheduleChange) -> Res
     if let Some(runs) = change.at_most {
         patch = patch.at_most(runs);
     }
-    if let Some(payload) = change.payload {
+    if let Some(payload) = given_payload(change.payload, change.payload_text)? {
         let kind = pond.schedules().get(name)?.kind;
         patch = patch.payload(NewJob::json(kind, &payload));
     }

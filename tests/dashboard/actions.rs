@@ -57,6 +57,7 @@ async fn a_job_is_run_changed_moved_cancelled_and_removed() {
         priority: Some(0),
         tags: Some(vec!["x".into()]),
         run_at: Some(Time(4_000_000_000_000)),
+        ..Change::default()
     };
     at.changes(Action::UpdateJob { id: later.clone(), change }, 1).await;
     let job = at.pond.job(at.later).unwrap();
@@ -69,6 +70,31 @@ async fn a_job_is_run_changed_moved_cancelled_and_removed() {
     at.changes(Action::CancelJob { id: waiting, reason: String::new() }, 0).await;
     at.changes(Action::DeleteJob { id: later }, 1).await;
     assert!(matches!(at.pond.job(at.later), Err(Error::NoSuchJob { .. })));
+    at.close().await;
+}
+
+/// A number that no type of a program has, and fields that are not in the order of their names.
+const JSON: &str = r#"{"b":123456789012345678901234567890,"a":1.50}"#;
+
+#[tokio::test]
+async fn a_payload_that_is_given_as_text_keeps_its_digits() {
+    let at = stocked().await;
+    let text = || Some(JSON.replace(',', ",\n  "));
+    let bytes = |id: millpond::JobId| at.pond.job(id).unwrap().payload.bytes;
+    let job = NewJob { queue: "mail".into(), kind: "send".into(), payload_text: text(), ..NewJob::default() };
+    let id = at.changes(Action::Enqueue(job), 1).await.id.unwrap();
+    assert_eq!(bytes(id.parse().unwrap()), JSON);
+    for id in [at.later, at.dead[0]] {
+        let change = Change { payload_text: text(), ..Change::default() };
+        at.changes(Action::UpdateJob { id: id.to_string(), change }, 1).await;
+        assert_eq!(bytes(id), JSON);
+    }
+    let change = ScheduleChange { payload_text: text(), ..ScheduleChange::default() };
+    at.changes(Action::UpdateSchedule { name: "daily".into(), change }, 1).await;
+    assert_eq!(at.pond.schedules().get("daily").unwrap().payload.bytes, JSON);
+    let both = Change { payload: Some(json!(1)), payload_text: text(), ..Change::default() };
+    let refused = at.act(Action::UpdateJob { id: at.later.to_string(), change: both }).await.unwrap_err();
+    assert!(refused.detail.contains("not both"), "{refused}");
     at.close().await;
 }
 

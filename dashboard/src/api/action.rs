@@ -254,8 +254,12 @@ pub struct NewJob {
     pub queue: String,
     /// The kind.
     pub kind: String,
-    /// The payload, any JSON.
+    /// The payload, any JSON. Its numbers are read as 64-bit ones: see `payload_text`.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub payload: serde_json::Value,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
     /// 0 is the most urgent priority, 9 the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
@@ -289,9 +293,12 @@ pub struct NewJob {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// The payload, as JSON.
+    /// The payload, as JSON. Its numbers are read as 64-bit ones: see `payload_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
     /// 0 is the most urgent priority, 9 the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
@@ -337,9 +344,12 @@ pub struct ScheduleChange {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
     pub at_most: Option<Option<u64>>,
-    /// The payload of its jobs, as JSON.
+    /// The payload of its jobs, as JSON. Its numbers are read as 64-bit ones: see `payload_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
 }
 
 /// A field that is given, though it can be `null`.
@@ -395,9 +405,10 @@ impl Action {
     /// The action as JSON for a log: payloads, which may be secret, are replaced by their sizes.
     pub fn to_log(&self) -> String {
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        for place in ["/payload", "/change/payload"] {
+        for place in ["/payload", "/payload_text", "/change/payload", "/change/payload_text"] {
             if let Some(payload) = value.pointer_mut(place).filter(|payload| !payload.is_null()) {
-                *payload = format!("{} bytes", payload.to_string().len()).into();
+                let bytes = payload.as_str().map_or_else(|| payload.to_string().len(), str::len);
+                *payload = format!("{bytes} bytes").into();
             }
         }
         value.to_string()
@@ -424,6 +435,15 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn payloads_are_not_in_the_log() {
+        let change = Change { payload_text: Some("\"secret\"".to_owned()), ..Change::default() };
+        let log = Action::UpdateJob { id: "1".to_owned(), change }.to_log();
+        assert!(!log.contains("secret") && log.contains("8 bytes"), "{log}");
+        let job = NewJob { payload: "secret".into(), ..NewJob::default() };
+        assert!(!Action::Enqueue(job).to_log().contains("secret"));
+    }
 
     #[test]
     fn what_is_null_is_not_the_same_as_what_is_left_out() {

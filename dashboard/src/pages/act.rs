@@ -139,8 +139,8 @@ mod tests {
         let entered = [
             ("/change/priority:json", "5"),
             ("was:/change/priority:json", "5"),
-            ("/change/payload:json", "{\r\n  \"n\": 1\r\n}"),
-            ("was:/change/payload:json", "{\n  \"n\": 1\n}"),
+            ("/change/payload_text:option", "{\r\n  \"n\": 1\r\n}"),
+            ("was:/change/payload_text:option", "{\n  \"n\": 1\n}"),
             ("/change/tags:lines", "customer 7\r\n\r\nnew"),
             ("was:/change/tags:lines", "customer 7"),
         ];

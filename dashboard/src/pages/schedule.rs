@@ -95,8 +95,8 @@ fn edit(view: &View<'_>, schedule: &Schedule) -> Markup {
                 }
                 @if is_json {
                     label for="payload" { "Payload" }
-                    (view.was("/change/payload:json", &schedule.payload.text))
-                    textarea id="payload" name="/change/payload:json" rows="6" spellcheck="false" { "\n" (schedule.payload.text) }
+                    (view.was("/change/payload_text:option", &schedule.payload.text))
+                    textarea id="payload" name="/change/payload_text:option" rows="6" spellcheck="false" { "\n" (schedule.payload.text) }
                 }
                 button.button type="submit" { "Change" }
             }))
