@@ -1,5 +1,6 @@
 //! The handle of an open queue. It enqueues jobs, runs transactions, controls and reads jobs, and shuts the queue down.
 
+mod compacting;
 mod facts;
 mod limits;
 mod pausing;

@@ -32,7 +32,7 @@ pub(crate) use life::steering::Target;
 pub use life::verifier::Verification;
 pub(crate) use life::waiting::Stored;
 pub(crate) use life::{Move, NewHome, OldHome};
-pub(crate) use open::compact::Compacted;
+pub use open::compact::Compacted;
 pub use open::copy::Backup;
 pub(crate) use open::copy::Copying;
 pub(crate) use open::store::Store;
