@@ -59,6 +59,8 @@ pub struct Actor {
     pub name: Option<String>,
     /// Where the request comes from: an address, or `local` for a Unix socket. `None` if the server does not say.
     pub address: Option<String>,
+    /// Whether the request comes from the same machine, and through no proxy.
+    pub is_local: bool,
 }
 
 impl fmt::Display for Actor {
@@ -192,11 +194,15 @@ impl Options {
 
     pub(crate) fn permits(&self, actor: &Actor, action: &Action) -> Result<(), Problem> {
         use crate::api::Code::Forbidden;
-        if self.read_only {
+        if self.read_only && !action.is_read_only() {
             return Err(Problem::new(Forbidden, "this dashboard is read-only"));
         }
         if self.permit.as_ref().is_some_and(|permit| !permit(actor, action)) {
             return Err(Problem::new(Forbidden, format!("{actor} is not permitted to do this: {}", action.name())));
+        }
+        if action.is_local_only() && !actor.is_local {
+            let detail = format!("only somebody on the same machine may do this: {}", action.name());
+            return Err(Problem::new(Forbidden, detail));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod done;
+mod of_file;
 mod of_jobs;
 mod of_queues;
 mod payload;
@@ -79,6 +80,9 @@ pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Do
             true => Ok(done(format!("row {number} is removed"))),
             false => Err(Problem::not_found(format!("there is no row {number}"))),
         },
+        Action::Backup { path } => of_file::back_up(pond, &path),
+        Action::Compact => of_file::compact(pond),
+        Action::Check => of_file::check(pond),
         Action::SetLimit { name, units } => {
             pond.set_limit(&name, units)?;
             Ok(done(format!("limit {name} has {units} units until the process ends")))

@@ -6,6 +6,7 @@
 
 mod actions;
 mod body;
+mod check;
 mod dead;
 mod events;
 mod facts;
@@ -22,6 +23,7 @@ mod schedules;
 mod served;
 mod source;
 
+use check::found;
 pub use millpond_dashboard::{
     Actor, Answer, Audited, Listen, Options, ServeError, Server, Source, amounts, api, json, router as router_of,
     serve as serve_source,

@@ -47,7 +47,7 @@ pub(super) fn resume(pond: &Millpond, queue: &str, kind: &str) -> Result<Done, P
     let plugin = pond.plugin(queue, kind).ok_or_else(|| none(queue, kind))?;
     let changed = u64::from(plugin.is_suspended());
     plugin.resume();
-    Ok(Done { changed, id: None, message: format!("plugin {} runs", plugin.name()) })
+    Ok(Done { changed, message: format!("plugin {} runs", plugin.name()), ..Done::default() })
 }
 
 #[cfg(not(feature = "wasm"))]

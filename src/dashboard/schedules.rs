@@ -72,7 +72,7 @@ pub(super) fn update(pond: &Millpond, name: &str, change: ScheduleChange) -> Res
         patch = patch.payload(NewJob::json(kind, &payload));
     }
     pond.schedules().update(name, patch).wait()?;
-    Ok(Done { changed: 1, id: None, message: format!("schedule {name} is changed") })
+    Ok(Done { changed: 1, message: format!("schedule {name} is changed"), ..Done::default() })
 }
 
 #[cfg(feature = "cron")]

@@ -16,7 +16,7 @@ use super::dead::{self, Summary};
 use super::events::LiveEvents;
 use super::history::Sampler;
 use super::redact::Redact;
-use super::{Answer, Source, actions, jobs, metrics, overview, plugins, quarantine, queues, schedules};
+use super::{Answer, Source, actions, found, jobs, metrics, overview, plugins, quarantine, queues, schedules};
 
 /// An open queue, as the pages and the API show it and steer it.
 ///
@@ -166,12 +166,7 @@ impl Source for PondSource {
     fn check(&self) -> Answer<'_, Check> {
         let check = self.pond.verify();
         Box::pin(async move {
-            let found = check.await?;
-            let mut problems = found.problems;
-            if found.problems_left_out > 0 {
-                problems.push(format!("{} more problems are not listed", found.problems_left_out));
-            }
-            Ok(Check { jobs: found.jobs, problems })
+            Ok(found(check.await?))
         })
     }
 

@@ -1,7 +1,7 @@
 //! Actions on one job, a queue, a schedule.
 
 use millpond::dashboard::api::{
-    Action, Change, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
+    Action, Change, Code, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
 };
 use millpond::dashboard::Source;
 use millpond::{Error, RateOverride, State};
@@ -239,4 +239,28 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     at.changes(Action::RemoveSchedule { name: name() }, 1).await;
     assert_eq!(at.pond.schedules().count().unwrap(), 0);
     at.close().await;
+}
+
+#[tokio::test]
+async fn the_file_is_copied_checked_and_compacted() {
+    let at = stocked().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.redb");
+    let to = || Action::Backup { path: path.to_str().unwrap().to_owned() };
+    let done = at.changes(to(), 1).await;
+    assert!(done.message.contains("8 jobs were checked, and nothing is wrong"), "{}", done.message);
+    let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+    assert!(at.act(to()).await.is_err(), "a file is there already");
+    assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written);
+    let refused = at.act(Action::Backup { path: "copy.redb".into() }).await.unwrap_err();
+    assert!(refused.code == Code::Invalid && refused.detail.contains("no absolute path"), "{refused}");
+    let done = at.changes(Action::Check, 0).await;
+    assert_eq!((done.message.as_str(), done.problems.len()), ("8 jobs were checked, and nothing is wrong", 0));
+    let done = at.changes(Action::Compact, 1).await;
+    assert!(done.message.starts_with("the file had "), "{}", done.message);
+    assert_eq!(at.pond.metrics().compactions_total, 1);
+    at.close().await;
+    let copy = millpond::Millpond::open(&path).unwrap();
+    assert_eq!(copy.queue("mail").unwrap().counts().unfinished(), 4);
+    copy.shutdown(SECOND).await.unwrap();
 }

@@ -234,6 +234,16 @@ pub enum Action {
         /// The kind of them.
         kind: String,
     },
+    /// Copies the file while it is in use, and checks the copy. It is permitted only to somebody on the same machine, and never
+    /// replaces a file.
+    Backup {
+        /// Where the copy is made on the machine of the process: an absolute path at which nothing is.
+        path: String,
+    },
+    /// Gives the free space of the file back to the system. Reads and writes wait until it is done.
+    Compact,
+    /// Reads the whole file and checks it. It changes nothing.
+    Check,
     /// Reads a quarantined row again, and puts it back if it can be read.
     RestoreRow {
         /// The number of the row.
@@ -367,6 +377,9 @@ pub struct Done {
     pub id: Option<String>,
     /// A sentence that says so: `3 jobs are cancelled`.
     pub message: String,
+    /// What a check has found to be wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 impl Action {
@@ -412,6 +425,16 @@ impl Action {
             }
         }
         value.to_string()
+    }
+
+    /// Whether only somebody on the same machine may ask for it, because it names a place there.
+    pub fn is_local_only(&self) -> bool {
+        matches!(self, Self::Backup { .. })
+    }
+
+    /// Whether it leaves everything as it is. A read-only dashboard permits it.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Check)
     }
 
     /// Whether something is removed or stopped for good. The pages ask before such an action.

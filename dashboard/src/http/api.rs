@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 use super::live::__path_events;
 use super::live::events;
 use crate::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Ordering, Overview, Paging, Plugin, Problem,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Ordering, Overview, Paging, Plugin, Problem,
     QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
-use crate::change::make;
+use crate::change;
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -196,11 +196,8 @@ async fn quarantine(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -
 
 /// Reads the whole file and checks it. One check runs at a time.
 #[utoipa::path(post, path = "/api/v1/check", tag = "pond", responses((status = 200, body = Check), (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
-    let Ok(_checking) = site.checking.try_lock() else {
-        return Err(Problem::new(Code::Conflict, "another check runs: try again when it has ended"));
-    };
-    site.source.check().await.map(Json)
+async fn check(State(site): State<Arc<Site>>, Extension(visit): Extension<Visit>) -> Answered<Check> {
+    change::check(&site, &visit.actor).await.map(Json)
 }
 
 /// Makes a change.
@@ -215,5 +212,5 @@ async fn act(
     Extension(visit): Extension<Visit>,
     Sent(action): Sent<Action>,
 ) -> Answered<Done> {
-    make(&site, &visit.actor, action).await.map(Json)
+    change::make(&site, &visit.actor, action).await.map(Json)
 }

@@ -27,7 +27,7 @@ pub(crate) async fn act(
         Err(found) => problem(&site, &visit, &found),
         Ok((action, back)) => {
             let note = match make(&site, &visit.actor, action).await {
-                Ok(done) => Note { text: done.message, is_problem: false },
+                Ok(done) => Note { is_problem: !done.problems.is_empty(), text: done.message },
                 Err(problem) => Note { text: problem.detail, is_problem: true },
             };
             let number = site.keep(note);

@@ -36,6 +36,15 @@ impl Peer {
             Self::Address(address) => address.ip().to_canonical().is_loopback(),
         }
     }
+
+    /// Whether a request comes from the same machine, and not through a proxy on it.
+    pub fn is_on_this_machine(parts: &Parts) -> bool {
+        match Self::of(parts) {
+            Some(Self::Socket) => true,
+            Some(peer) => peer.is_local() && !is_forwarded(&parts.headers),
+            None => false,
+        }
+    }
 }
 
 /// Checks that whoever asks may use the dashboard. What `needs_token` is false for is what the token is entered with.

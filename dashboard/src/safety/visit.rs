@@ -77,7 +77,7 @@ impl Visit {
             Peer::Socket => "local".to_owned(),
             Peer::Address(address) => address.ip().to_string(),
         });
-        Self { base, here, actor: Actor { name: site.options.name_of(parts), address } }
+        Self { base, here, actor: Actor { name: site.options.name_of(parts), address, is_local: Peer::is_on_this_machine(parts) } }
     }
 }
 

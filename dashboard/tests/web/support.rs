@@ -243,7 +243,7 @@ impl Source for Hostile {
 
     fn act(&self, action: Action) -> Answer<'_, Done> {
         self.acts.lock().unwrap().push(action);
-        ready(Done { changed: 1, id: None, message: self.text() })
+        ready(Done { changed: 1, message: self.text(), ..Done::default() })
     }
 }
 
