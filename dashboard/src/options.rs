@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 
 use crate::api::{Action, Problem};
 
@@ -15,6 +17,8 @@ const TOKEN_LEN_MIN: usize = 16;
 
 type Permit = Arc<dyn Fn(&Actor, &Action) -> bool + Send + Sync>;
 type Audit = Arc<dyn Fn(&Audited<'_>) + Send + Sync>;
+/// The signal of an application that it shuts its server down.
+pub(crate) type Until = Shared<BoxFuture<'static, ()>>;
 type Who = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// How a dashboard is set up: who may use it, and what they may do.
@@ -35,6 +39,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) public_path: Option<String>,
     pub(crate) hosts: Vec<String>,
+    pub(crate) until: Option<Until>,
     permit: Option<Permit>,
     audit: Option<Audit>,
     who: Option<Who>,
@@ -109,6 +114,7 @@ impl Options {
             read_only: false,
             public_path: None,
             hosts: Vec::new(),
+            until: None,
             permit: None,
             audit: None,
             who: None,
@@ -189,6 +195,22 @@ impl Options {
     /// `::1` are accepted; otherwise any host is, unless one is named here.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into().to_ascii_lowercase());
+        self
+    }
+
+    /// Ends live updates and streams of events as soon as `stop` is ready: give it the signal with which the application's
+    /// server shuts down gracefully, because such a server waits for its connections. Without it each of these connections
+    /// ends after 30 seconds, and the page connects again. [`serve`](crate::serve) has a signal of its own.
+    ///
+    /// ```
+    /// use millpond_dashboard::Options;
+    ///
+    /// let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    /// let options = Options::new().until(async { drop(stopping.await) });
+    /// # drop((stop, options));
+    /// ```
+    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.until = Some(stop.boxed().shared());
         self
     }
 

@@ -21,6 +21,12 @@ pub trait Source: Send + Sync + 'static {
     /// Everything at a glance.
     fn overview(&self) -> Answer<'_, Overview>;
 
+    /// Why nothing can be written for now, if so. A check of health asks this every few seconds, so it reads nothing large.
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        let overview = self.overview();
+        Box::pin(async move { Ok(overview.await?.degraded) })
+    }
+
     /// One queue.
     fn queue(&self, name: &str) -> Answer<'_, QueueDetail>;
 

@@ -97,6 +97,14 @@ impl Source for PondSource {
         self.read(move |pond, _| overview::overview(pond, &histories))
     }
 
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        self.read(|pond, _| {
+            // It fails if the file is closed or cannot be read.
+            pond.quarantined()?;
+            Ok(pond.degraded())
+        })
+    }
+
     fn queue(&self, name: &str) -> Answer<'_, QueueDetail> {
         let (name, histories) = (name.to_owned(), self.sampler.histories());
         self.read(move |pond, _| queues::detail(pond, &name, &histories))

@@ -24,11 +24,18 @@ pub struct Hostile {
     pub acts: Mutex<Vec<Action>>,
     /// The orders in which jobs were asked for.
     pub orders: Mutex<Vec<Order>>,
+    /// Whether its events go on for ever, though none comes.
+    pub is_quiet: bool,
 }
 
 impl Hostile {
     pub fn new(text: &'static str) -> Arc<Self> {
-        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default() })
+        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default(), is_quiet: false })
+    }
+
+    /// A harmless source at which nothing happens.
+    pub fn quiet() -> Arc<Self> {
+        Arc::new(Self { text: "mail", acts: Mutex::default(), orders: Mutex::default(), is_quiet: true })
     }
 
     fn text(&self) -> String {
@@ -110,6 +117,10 @@ impl Source for Hostile {
             quarantined: 3,
             ..Overview::default()
         })
+    }
+
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        ready(Some(self.text()))
     }
 
     fn queue(&self, _name: &str) -> Answer<'_, QueueDetail> {
@@ -234,7 +245,7 @@ impl Source for Hostile {
     }
 
     fn events(&self) -> BoxStream<'static, LiveEvent> {
-        stream::empty().boxed()
+        if self.is_quiet { stream::pending().boxed() } else { stream::empty().boxed() }
     }
 
     fn metrics(&self) -> Answer<'_, String> {
