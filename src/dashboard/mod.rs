@@ -10,6 +10,7 @@ mod check;
 mod dead;
 mod events;
 mod facts;
+mod filter;
 mod history;
 mod jobs;
 mod metrics;
