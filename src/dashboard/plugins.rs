@@ -38,6 +38,8 @@ fn shown(plugin: crate::PluginStatus) -> Plugin {
         broken_in_a_row: u64::from(plugin.broken_in_a_row),
         traps: plugin.traps_total,
         suspensions: plugin.suspensions_total,
+        compute_seconds: plugin.compute_time_total.as_secs_f64(),
+        memory_bytes_max: plugin.memory_bytes_max,
     }
 }
 

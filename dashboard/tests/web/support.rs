@@ -225,6 +225,8 @@ impl Source for Hostile {
             broken_in_a_row: 3,
             traps: 1,
             suspensions: 1,
+            compute_seconds: 1.5,
+            memory_bytes_max: 1 << 20,
         }])
     }
 

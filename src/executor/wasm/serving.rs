@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
 
 use super::deployed::Deployed;
 use super::pace::Pace;
@@ -38,8 +39,9 @@ impl Serving {
     /// Polls an attempt, and returns whether a tick passed during the poll. If so, a guest that is not done has
     /// computed until that tick.
     pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
-        let before = self.plugin.sandbox.ticks();
+        let (before, begun) = (self.plugin.sandbox.ticks(), Instant::now());
         let polled = run.poll(task);
+        self.plugin.service.computed(begun.elapsed());
         let ticks = self.plugin.sandbox.ticks().saturating_sub(before);
         match ticks {
             0 if polled.is_ready() => self.pace.was_short(),

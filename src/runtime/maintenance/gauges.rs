@@ -97,6 +97,8 @@ fn tell_plugins(engine: &Engine) {
             broken_total: counts.broken_total,
             traps_total: counts.traps_total,
             is_suspended,
+            computed: counts.computed,
+            memory_max: counts.memory_max,
         };
         reading.tell();
     }
