@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin, Problem,
-    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin,
+    Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 
 /// What a [`Source`] answers.

@@ -141,5 +141,4 @@ mod tests {
         assert_eq!(filter(&query, &redact).unwrap_err().code, Code::Forbidden);
         assert!(filter(&JobQuery::of_queue("mail"), &redact).is_ok());
     }
-
 }

@@ -66,7 +66,9 @@ pub(super) fn open_metrics(pond: &Millpond) -> Result<String, Problem> {
 fn plugins(text: &mut String, plugins: &[Plugin]) {
     type Value = fn(&Plugin) -> f64;
     let families: [(&str, &str, &str, Value); 5] = [
-        ("millpond_plugin_attempts", "counter", "Attempts of a plugin that have begun.", |plugin| plugin.attempts as f64),
+        ("millpond_plugin_attempts", "counter", "Attempts of a plugin that have begun.", |plugin| {
+            plugin.attempts as f64
+        }),
         ("millpond_plugin_broken", "counter", "Attempts of a plugin that broke.", |plugin| plugin.broken as f64),
         ("millpond_plugin_compute_seconds", "counter", "How long threads were busy with a plugin.", |plugin| {
             plugin.compute_seconds

@@ -2,8 +2,8 @@
 
 use crate::{Every, Millpond, Misfire, NewJob, Overlap, ScheduleInfo, SchedulePatch, Timestamp, When};
 
-use super::api::{self, Done, Paging, Problem, Schedule, ScheduleChange, SchedulePage};
 use super::actions::given_payload;
+use super::api::{self, Done, Paging, Problem, Schedule, ScheduleChange, SchedulePage};
 use super::body;
 use super::jobs::time;
 use super::queues::seconds;

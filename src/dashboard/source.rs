@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::{JobFilter, Millpond};
 
 use super::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin,
-    Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging,
+    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use super::dead::{self, Summary};
 use super::events::LiveEvents;
@@ -173,9 +173,7 @@ impl Source for PondSource {
 
     fn check(&self) -> Answer<'_, Check> {
         let check = self.pond.verify();
-        Box::pin(async move {
-            Ok(found(check.await?))
-        })
+        Box::pin(async move { Ok(found(check.await?)) })
     }
 
     fn events(&self) -> Pin<Box<dyn Stream<Item = LiveEvent> + Send>> {

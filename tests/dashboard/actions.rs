@@ -1,9 +1,9 @@
 //! Actions on one job, a queue, a schedule.
 
+use millpond::dashboard::Source;
 use millpond::dashboard::api::{
     Action, Change, Code, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
 };
-use millpond::dashboard::Source;
 use millpond::{Error, RateOverride, State};
 use serde_json::json;
 
@@ -226,12 +226,8 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     assert_eq!((shown.misfire, shown.overlap), (Misfire::All { at_most: 3 }, Overlap::Queue));
     assert_eq!((shown.jitter_seconds, shown.at_most), (30.0, Some(7)));
     assert_eq!((shown.starts_at, shown.ends_at), (Some(Time(now.0 + hour)), Some(Time(now.0 + 48 * hour))));
-    let change = ScheduleChange {
-        starts_at: Some(None),
-        ends_at: Some(None),
-        at_most: Some(None),
-        ..ScheduleChange::default()
-    };
+    let change =
+        ScheduleChange { starts_at: Some(None), ends_at: Some(None), at_most: Some(None), ..ScheduleChange::default() };
     at.changes(Action::UpdateSchedule { name: name(), change }, 1).await;
     let shown = at.source.schedule("daily").await.unwrap();
     assert_eq!((shown.starts_at, shown.ends_at, shown.at_most), (None, None, None));

@@ -2,7 +2,7 @@
 
 use millpond::dashboard::Source;
 use millpond::dashboard::api::{
-    Misfire, Order,     Action, Change, Code, JobQuery, NewJob, Overrides, Paging, Rate, RateChange, ScheduleChange,
+    Action, Change, Code, JobQuery, Misfire, NewJob, Order, Overrides, Paging, Rate, RateChange, ScheduleChange,
 };
 
 use crate::pond::stocked;

@@ -174,7 +174,12 @@ async fn every_metric_of_the_table_is_told_under_load_and_no_other_is() {
     #[cfg(feature = "wasm")]
     {
         let of = |metric: &str| told.sum(&format!("millpond.plugin.{metric} kind=job plugin=guest queue=guests"));
-        assert!(of("compute.time") > 0.0 && of("memory.max") >= 65_536.0, "{} {}", of("compute.time"), of("memory.max"));
+        assert!(
+            of("compute.time") > 0.0 && of("memory.max") >= 65_536.0,
+            "{} {}",
+            of("compute.time"),
+            of("memory.max")
+        );
     }
     #[cfg(feature = "wasm")]
     for metric in ["calls", "broken", "traps"] {

@@ -123,7 +123,9 @@ impl Check {
         match &self.problems[..] {
             [] => format!("{jobs} checked, and nothing is wrong"),
             [only] => format!("{jobs} checked, and there is a problem: {only}"),
-            [first, ..] => format!("{jobs} checked, and there are {} problems. The first: {first}", self.problems.len()),
+            [first, ..] => {
+                format!("{jobs} checked, and there are {} problems. The first: {first}", self.problems.len())
+            }
         }
     }
 
@@ -143,7 +145,10 @@ mod tests {
             Check { jobs, problems: problems.iter().map(|&problem| problem.to_owned()).collect() }.sentence()
         };
         assert_eq!(said(1, &[]), "1 job was checked, and nothing is wrong");
-        assert_eq!(said(1_234, &["a count is wrong"]), "1,234 jobs were checked, and there is a problem: a count is wrong");
+        assert_eq!(
+            said(1_234, &["a count is wrong"]),
+            "1,234 jobs were checked, and there is a problem: a count is wrong"
+        );
         assert!(said(2, &["one", "two"]).ends_with("there are 2 problems. The first: one"));
     }
 }

@@ -37,7 +37,8 @@ async fn made(
 ) -> Result<(String, Markup), Problem> {
     let (Query(query), Query(ordering), Query(page)) = (query?, ordering?, page?);
     let query = query.without_empty();
-    let Found { page, is_quick } = search(&*view.site.source, &query, ordering.of_state(query.state.as_deref()), page).await?;
+    let Found { page, is_quick } =
+        search(&*view.site.source, &query, ordering.of_state(query.state.as_deref()), page).await?;
     let list = List { query: &query, ordering, with_queue: true };
     let content = html! {
         div.head {

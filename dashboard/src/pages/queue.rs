@@ -41,7 +41,8 @@ async fn made(
     let (Query(query), Query(ordering), Query(page)) = (query?, ordering?, page?);
     let detail = view.site.source.queue(&name).await?;
     let query = JobQuery { queue: Some(name), ..query.without_empty() };
-    let Found { page, is_quick } = search(&*view.site.source, &query, ordering.of_state(query.state.as_deref()), page).await?;
+    let Found { page, is_quick } =
+        search(&*view.site.source, &query, ordering.of_state(query.state.as_deref()), page).await?;
     let list = List { query: &query, ordering, with_queue: false };
     let content = html! {
         (head(view, &detail, Tab::Jobs))

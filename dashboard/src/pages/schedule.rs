@@ -105,7 +105,13 @@ fn edit(view: &View<'_>, schedule: &Schedule) -> Markup {
 }
 
 /// A choice of one of these values, each with its words.
-fn choice<'c>(view: &View<'_>, id: &str, label: &str, now: &str, values: impl IntoIterator<Item = (&'c str, String)>) -> Markup {
+fn choice<'c>(
+    view: &View<'_>,
+    id: &str,
+    label: &str,
+    now: &str,
+    values: impl IntoIterator<Item = (&'c str, String)>,
+) -> Markup {
     let name = format!("/change/{id}:option");
     html! {
         div.field {

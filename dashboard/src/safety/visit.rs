@@ -80,8 +80,7 @@ impl Visit {
             Peer::Address(address) => address.ip().to_string(),
         });
         let session_cookie = access::session_cookie(access::host(parts).as_deref());
-        let actor =
-            Actor { name: site.options.name_of(parts), address, is_local: Peer::is_on_this_machine(parts) };
+        let actor = Actor { name: site.options.name_of(parts), address, is_local: Peer::is_on_this_machine(parts) };
         Self { base, here, session_cookie, actor }
     }
 }

@@ -171,7 +171,8 @@ async fn a_place_on_the_machine_is_named_only_from_that_machine() {
     let asks = |peer: &str| {
         let peer: std::net::SocketAddr = peer.parse().unwrap();
         let request = Request::builder().method("POST").uri("/api/v1/actions").header("host", "pond.example");
-        let request = request.header("content-type", "application/json").header("authorization", format!("Bearer {TOKEN}"));
+        let request =
+            request.header("content-type", "application/json").header("authorization", format!("Bearer {TOKEN}"));
         request.extension(axum::extract::ConnectInfo(peer))
     };
     let source = Hostile::new("done");

@@ -30,7 +30,10 @@ pub(super) fn back_up(pond: &Millpond, to: &str) -> Result<Done, Problem> {
 /// Compacts the file. Readers leave soon: each reads a page at most.
 pub(super) fn compact(pond: &Millpond) -> Result<Done, Problem> {
     if pond.storage()?.file_bytes.is_none() {
-        return Err(Problem::new(Code::Unsupported, "the database is one that the application has opened itself: only it can compact it"));
+        return Err(Problem::new(
+            Code::Unsupported,
+            "the database is one that the application has opened itself: only it can compact it",
+        ));
     }
     for _ in 0..COMPACTIONS_MAX {
         if let Some(done_now) = pond.compact().wait()? {

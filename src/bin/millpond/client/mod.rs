@@ -9,8 +9,8 @@ use std::path::Path;
 
 use futures_util::stream::BoxStream;
 use millpond::dashboard::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Ordering, Overview, Paging, Plugin, Problem,
-    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Ordering, Overview, Paging,
+    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use millpond::dashboard::{Answer, Source};
 use serde_json::Value;

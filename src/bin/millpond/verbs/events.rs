@@ -43,7 +43,9 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
         // It fails where nobody answers: then there is nothing more to tell.
         at.source.revision().await?;
         let mut events = at.source.events();
-        while left > 0 && let Some(event) = events.next().await {
+        while left > 0
+            && let Some(event) = events.next().await
+        {
             if is_wanted(matches, &event) {
                 print(matches, &event)?;
                 left -= 1;

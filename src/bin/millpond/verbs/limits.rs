@@ -17,14 +17,14 @@ pub fn command() -> Command {
     let rate = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("RATE").value_parser(rate_change).help(help)
     };
-    let back = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
+    let back = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("limits")
         .about("How much of a queue runs: show, set or reset the limits; units of a limit that queues share")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(verb("show", "Shows the limits of a queue: the code's, those that are set, what holds").arg(queue()))
+        .subcommand(
+            verb("show", "Shows the limits of a queue: the code's, those that are set, what holds").arg(queue()),
+        )
         .subcommand(
             verb("set", "Sets limits in place of the code's own; the others stay as they are")
                 .arg(queue())

@@ -29,7 +29,11 @@ pub fn command() -> Command {
 }
 
 fn number() -> Arg {
-    Arg::new("number").value_name("NUMBER").required(true).value_parser(value_parser!(u64)).help("The number of the row")
+    Arg::new("number")
+        .value_name("NUMBER")
+        .required(true)
+        .value_parser(value_parser!(u64))
+        .help("The number of the row")
 }
 
 fn numbers() -> Arg {
