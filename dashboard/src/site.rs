@@ -67,7 +67,9 @@ impl Site {
                 None => std::future::pending().await,
             }
         };
-        async move { drop(future::select(pin!(own), pin!(of_app)).await) }
+        async move {
+            future::select(pin!(own), pin!(of_app)).await;
+        }
     }
 
     /// How long a connection that tells what happens is kept: for ever, where it is known when the server stops.
