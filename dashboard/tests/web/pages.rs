@@ -75,7 +75,8 @@ async fn lists_of_ended_jobs_begin_with_the_newest_and_can_be_reversed() {
         let source = Hostile::new("mail");
         let page = send(source.clone(), Options::new(), request("GET", path).body(Body::empty()).unwrap()).await;
         assert_eq!(page.status, StatusCode::OK, "{path}");
-        assert_eq!(*source.orders.lock().unwrap(), [asked], "{path}");
+        let orders = source.orders.lock().unwrap();
+        assert!(!orders.is_empty() && orders.iter().all(|order| *order == asked), "{path}: {orders:?}");
         assert!(page.text.contains(&format!("href=\"{other}\"")), "{path}: {}", page.text);
     }
     let next = get("/jobs?order=newest").await;
