@@ -62,7 +62,7 @@ pub fn commands() -> Vec<Command> {
         import::command(),
         backup::command(),
         verify::command(),
-        compaction::command(),
+        compact::command(),
         bench::command(),
         generate::completions(),
         generate::man(),
