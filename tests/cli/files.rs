@@ -37,11 +37,14 @@ fn a_copy_is_made_in_the_directory_of_whoever_asks() {
 #[test]
 fn a_compacted_file_is_smaller_and_sound() {
     let pond = stocked();
-    pond.with(|pond| async move {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        // It does not compact its file itself when it is closed.
+        let large = millpond::Millpond::builder().compaction(false).open(pond.file()).unwrap();
         let payload = "x".repeat(10_000);
-        let jobs = (0..500).map(|_| millpond::NewJob::json("large", &payload));
-        pond.enqueue_many("large", jobs).await.unwrap();
-        pond.queue("large").unwrap().obliterate().await.unwrap();
+        large.enqueue_many("large", (0..500).map(|_| millpond::NewJob::json("large", &payload))).await.unwrap();
+        large.queue("large").unwrap().obliterate().await.unwrap();
+        large.shutdown(std::time::Duration::from_secs(60)).await.unwrap();
     });
     let size = || std::fs::metadata(pond.file()).unwrap().len();
     let before = size();

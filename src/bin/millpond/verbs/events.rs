@@ -18,7 +18,7 @@ use crate::shown::shown_json;
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 pub fn command() -> Command {
-    verb("events", "Prints what happens, as it happens, a line each; with `--json` a line of JSON each")
+    verb("events", "Prints what happens, as it happens, a line each")
         .arg(Arg::new("queue").long("queue").short('q').value_name("QUEUE").help("Only in this queue"))
         .arg(
             Arg::new("event")

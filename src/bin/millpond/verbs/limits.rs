@@ -19,7 +19,7 @@ pub fn command() -> Command {
     };
     let back = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     Command::new("limits")
-        .about("How much of a queue runs: show, set or reset the limits; units of a limit that queues share")
+        .about("The limits of a queue: show, set, reset; the units of a shared limit")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(

@@ -15,7 +15,7 @@ use crate::units::size;
 
 pub fn command() -> Command {
     Command::new("quarantine")
-        .about("The rows that could not be read and were put aside: list, show, restore, purge")
+        .about("The rows that could not be read: list, show, restore, purge")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(verb("list", "Lists the rows"))
