@@ -22,7 +22,7 @@ use crate::error::panics::text_of;
 use crate::executor::Attempt;
 use crate::job::{AT_MOST_ONCE, AttemptLog, AttemptNumber, Coder, EndedJob, JobId, QueueId, State, StoredLog};
 use crate::runtime::Engine;
-use crate::storage::{Damage, Fault, Found, Place, Reader, ScanMost, Source};
+use crate::storage::{Damage, Fault, Found, Place, Reader, ScanFrom, ScanMost, Source};
 use crate::time::Due;
 pub use counts::Counts;
 pub(crate) use counts::counts;
@@ -81,7 +81,8 @@ pub(crate) fn list(
 ) -> Result<Page, Error> {
     let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
     let (mut jobs, mut bytes) = (Vec::new(), 0);
-    let next = matching(engine, filter, cursor, |found| {
+    let from = ScanFrom { cursor: cursor.map(|cursor| cursor.0), direction: filter.direction() };
+    let next = matching(engine, filter, from, |found| {
         let stored = size(&found);
         let job = describe(engine, found.kept());
         // The payload codec may make much of few bytes.
@@ -96,7 +97,7 @@ pub(crate) fn list(
 pub(crate) fn count(engine: &Arc<Engine>, filter: &JobFilter) -> Result<u64, Error> {
     let (mut count, mut cursor) = (0, None);
     loop {
-        cursor = matching(engine, filter, cursor, |_| {
+        cursor = matching(engine, filter, forwards(cursor), |_| {
             count += 1;
             true
         })?;
@@ -114,7 +115,7 @@ pub(crate) fn ids(
     limit: usize,
 ) -> Result<(Vec<JobId>, Option<Cursor>), Error> {
     let mut ids = Vec::new();
-    let next = matching(engine, filter, cursor, |found| {
+    let next = matching(engine, filter, forwards(cursor), |found| {
         ids.push(found.id);
         ids.len() < limit
     })?;
@@ -139,7 +140,7 @@ pub(crate) fn chunk(
 ) -> Result<Chunk, Error> {
     let sources: Vec<_> = filter.sources().iter().filter(|source| sources.contains(source)).copied().collect();
     let mut jobs = Vec::new();
-    let next = matching_in(engine, filter, &sources, cursor, |found| {
+    let next = matching_in(engine, filter, &sources, forwards(cursor), |found| {
         if found.id < before {
             jobs.push((found.queue, found.id));
         }
@@ -153,15 +154,20 @@ pub(crate) fn still_matches(engine: &Engine, filter: &JobFilter, found: &Found) 
     filter.matches(engine, found, state_of(engine, found))
 }
 
-/// Calls `take` with each matching job from `cursor` on, until it returns false or as much was read as one page may
+/// The order of a filter matters only where its jobs are listed.
+fn forwards(cursor: Option<Cursor>) -> ScanFrom {
+    ScanFrom { cursor: cursor.map(|cursor| cursor.0), ..ScanFrom::default() }
+}
+
+/// Calls `take` with each matching job from there on, until it returns false or as much was read as one page may
 /// read. Returns where the listing continues, `None` at the end.
 fn matching(
     engine: &Arc<Engine>,
     filter: &JobFilter,
-    cursor: Option<Cursor>,
+    from: ScanFrom,
     take: impl FnMut(Found) -> bool,
 ) -> Result<Option<Cursor>, Error> {
-    matching_in(engine, filter, filter.sources(), cursor, take)
+    matching_in(engine, filter, filter.sources(), from, take)
 }
 
 /// [`matching`] in these sources only.
@@ -169,7 +175,7 @@ fn matching_in(
     engine: &Arc<Engine>,
     filter: &JobFilter,
     sources: &[Source],
-    cursor: Option<Cursor>,
+    from: ScanFrom,
     mut take: impl FnMut(Found) -> bool,
 ) -> Result<Option<Cursor>, Error> {
     let mut damaged = Vec::new();
@@ -183,13 +189,13 @@ fn matching_in(
         }
         Err(Fault::Redb(_)) => true,
     };
-    let (queues, cursor) = (filter.queues(engine), cursor.map(|c| c.0));
+    let queues = filter.queues(engine);
     let next = match filter.indexed_tag() {
-        None => reader.scan(&queues, sources, cursor, READ_PER_PAGE, visit)?,
+        None => reader.scan(&queues, sources, from, READ_PER_PAGE, visit)?,
         Some(_) if queues.is_empty() => None,
         Some(tag) => {
             let queue = filter.only_queue().and(queues.first().copied());
-            reader.scan_tag(tag, queue, sources, cursor, READ_PER_PAGE, visit)?
+            reader.scan_tag(tag, queue, sources, from, READ_PER_PAGE, visit)?
         }
     };
     if !damaged.is_empty() {

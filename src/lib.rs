@@ -121,7 +121,7 @@ pub use schedules::{ScheduleInfo, Schedules};
 pub use selection::{BulkProgress, Selection};
 /// The version of redb that this version of Millpond uses: for the types of an application's own tables.
 pub use storage::redb_types::redb;
-pub use storage::{Backup, Verification};
+pub use storage::{Backup, Compacted, Verification};
 pub use text::printable;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use transaction::{Transaction, WriteGuard};

@@ -1,5 +1,6 @@
 //! The handle of an open queue. It enqueues jobs, runs transactions, controls and reads jobs, and shuts the queue down.
 
+mod compacting;
 mod facts;
 mod limits;
 mod pausing;
@@ -872,6 +873,9 @@ impl Millpond {
     /// The jobs that match `filter`, starting at `cursor`: up to `limit` of them (at least 1, at most 1,000). A page
     /// ends with the job with which it reaches 8 MiB, and a call reads 10,000 jobs or 64 MiB at most. A page can
     /// therefore be short, or empty, and still have a next one.
+    ///
+    /// The oldest jobs come first: by queue, then by state, and in a state in the order in which the jobs start, are due or
+    /// have ended. [`JobFilter::newest_first`] reverses that.
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///

@@ -6,6 +6,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | `amounts` | numbers, sizes and durations for people |
+//! | `json` | JSON as text |
 //! | `api` | the types of the JSON API |
 //! | `source` | what the dashboard needs to know |
 //! | `options` | who may use it, and what they may do |
@@ -19,6 +20,7 @@ pub mod amounts;
 pub mod api;
 mod change;
 mod http;
+pub mod json;
 mod options;
 mod pages;
 mod router;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 
 use crate::api::{Action, Problem};
 
@@ -15,6 +17,8 @@ const TOKEN_LEN_MIN: usize = 16;
 
 type Permit = Arc<dyn Fn(&Actor, &Action) -> bool + Send + Sync>;
 type Audit = Arc<dyn Fn(&Audited<'_>) + Send + Sync>;
+/// The signal of an application that it shuts its server down.
+pub(crate) type Until = Shared<BoxFuture<'static, ()>>;
 type Who = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// How a dashboard is set up: who may use it, and what they may do.
@@ -35,6 +39,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) public_path: Option<String>,
     pub(crate) hosts: Vec<String>,
+    pub(crate) until: Option<Until>,
     permit: Option<Permit>,
     audit: Option<Audit>,
     who: Option<Who>,
@@ -59,6 +64,8 @@ pub struct Actor {
     pub name: Option<String>,
     /// Where the request comes from: an address, or `local` for a Unix socket. `None` if the server does not say.
     pub address: Option<String>,
+    /// Whether the request comes from the same machine, and through no proxy.
+    pub is_local: bool,
 }
 
 impl fmt::Display for Actor {
@@ -107,6 +114,7 @@ impl Options {
             read_only: false,
             public_path: None,
             hosts: Vec::new(),
+            until: None,
             permit: None,
             audit: None,
             who: None,
@@ -190,13 +198,33 @@ impl Options {
         self
     }
 
+    /// Ends live updates and streams of events as soon as `stop` is ready: give it the signal with which the application's
+    /// server shuts down gracefully, because such a server waits for its connections. Without it each of these connections
+    /// ends after 30 seconds, and the page connects again. [`serve`](crate::serve) has a signal of its own.
+    ///
+    /// ```
+    /// use millpond_dashboard::Options;
+    ///
+    /// let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    /// let options = Options::new().until(async { drop(stopping.await) });
+    /// # drop((stop, options));
+    /// ```
+    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.until = Some(stop.boxed().shared());
+        self
+    }
+
     pub(crate) fn permits(&self, actor: &Actor, action: &Action) -> Result<(), Problem> {
         use crate::api::Code::Forbidden;
-        if self.read_only {
+        if self.read_only && !action.is_read_only() {
             return Err(Problem::new(Forbidden, "this dashboard is read-only"));
         }
         if self.permit.as_ref().is_some_and(|permit| !permit(actor, action)) {
             return Err(Problem::new(Forbidden, format!("{actor} is not permitted to do this: {}", action.name())));
+        }
+        if action.is_local_only() && !actor.is_local {
+            let detail = format!("only somebody on the same machine may do this: {}", action.name());
+            return Err(Problem::new(Forbidden, detail));
         }
         Ok(())
     }

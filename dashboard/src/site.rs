@@ -1,13 +1,20 @@
 //! What all requests share.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::future;
 use tokio::sync::watch;
 
 use crate::options::Options;
 use crate::safety::Secrets;
 use crate::source::Source;
+
+/// How long a connection is kept that tells what happens: then the browser connects again. An application that shuts its
+/// server down gracefully waits for the connections, so none must stay for ever.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
 
 /// Notes that are kept, at most.
 const NOTES_MAX: usize = 64;
@@ -44,16 +51,30 @@ impl Site {
         Self { source, options, secrets, checking: tokio::sync::Mutex::default(), notes: Mutex::default(), stop }
     }
 
-    /// Ends when the server stops.
+    /// Ends when the server stops, as far as that is known.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
-        let stop = self.stop.clone();
-        async move {
+        let (stop, until) = (self.stop.clone(), self.options.until.clone());
+        let own = async move {
             match stop {
                 // An error says that the server was dropped.
                 Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
                 None => std::future::pending().await,
             }
+        };
+        let of_app = async move {
+            match until {
+                Some(until) => until.await,
+                None => std::future::pending().await,
+            }
+        };
+        async move {
+            future::select(pin!(own), pin!(of_app)).await;
         }
+    }
+
+    /// How long a connection that tells what happens is kept: for ever, where it is known when the server stops.
+    pub fn connection_time(&self) -> Duration {
+        if self.stop.is_some() || self.options.until.is_some() { Duration::MAX } else { CONNECTION_TIME }
     }
 
     /// Keeps a note. Returns its number, for the address of the page that shows it.

@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin, Problem,
-    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin,
+    Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 
 /// What a [`Source`] answers.
@@ -21,14 +21,20 @@ pub trait Source: Send + Sync + 'static {
     /// Everything at a glance.
     fn overview(&self) -> Answer<'_, Overview>;
 
+    /// Why nothing can be written for now, if so. A check of health asks this every few seconds, so it reads nothing large.
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        let overview = self.overview();
+        Box::pin(async move { Ok(overview.await?.degraded) })
+    }
+
     /// One queue.
     fn queue(&self, name: &str) -> Answer<'_, QueueDetail>;
 
     /// The groups of a queue that have waiting jobs, are paused or held, by name.
     fn groups(&self, queue: &str, page: Paging) -> Answer<'_, GroupPage>;
 
-    /// The jobs that match.
-    fn jobs(&self, query: JobQuery, page: Paging) -> Answer<'_, JobPage>;
+    /// The jobs that match, in this order. The `next` of a page belongs to its order.
+    fn jobs(&self, query: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage>;
 
     /// How many jobs match. It can take seconds where many jobs have to be read.
     fn count(&self, query: JobQuery) -> Answer<'_, u64>;

@@ -4,8 +4,10 @@
 
 mod bulk;
 mod done;
+mod of_file;
 mod of_jobs;
 mod of_queues;
+mod payload;
 
 use crate::{Millpond, State};
 
@@ -14,6 +16,7 @@ use super::jobs::id;
 use super::redact::Redact;
 use super::{plugins, queues, schedules};
 use done::{done, unchanged};
+pub(super) use payload::given as given_payload;
 
 /// Makes a change, and waits until it is durable.
 pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Done, Problem> {
@@ -77,6 +80,9 @@ pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Do
             true => Ok(done(format!("row {number} is removed"))),
             false => Err(Problem::not_found(format!("there is no row {number}"))),
         },
+        Action::Backup { path } => of_file::back_up(pond, &path),
+        Action::Compact => of_file::compact(pond),
+        Action::Check => of_file::check(pond),
         Action::SetLimit { name, units } => {
             pond.set_limit(&name, units)?;
             Ok(done(format!("limit {name} has {units} units until the process ends")))

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::{Cursor, Explanation, JobFilter, JobId, JobInfo, Millpond, State, Timestamp, Unique};
+use crate::{Cursor, Explanation, JobFilter, JobId, JobInfo, Millpond, Timestamp, Unique};
 
 use super::api::{Code, Job, JobPage, JobQuery, JobRow, Paging, Problem, Progress, ScheduledFor, Time, Why};
 use super::body;
@@ -23,71 +23,11 @@ pub(super) fn time(at: Timestamp) -> Time {
 /// A search by payload would tell what the application hides: whoever asks often enough finds each digit. So there is none
 /// where something is hidden.
 pub(super) fn filter(query: &JobQuery, redact: &Redact) -> Result<JobFilter, Problem> {
-    let JobQuery { queue, state, kind, group, key, tag, payload, pointer, equals, error, since, until } = query;
-    if redact.is_set() && (payload.is_some() || pointer.is_some()) {
+    if redact.is_set() && (query.payload.is_some() || query.pointer.is_some()) {
         let detail = "the application hides parts of payloads here, so jobs cannot be found by their payloads";
         return Err(Problem::new(Code::Forbidden, detail));
     }
-    let mut filter = JobFilter::new();
-    if let Some(queue) = queue {
-        filter = filter.queue(queue);
-    }
-    if let Some(state) = state {
-        filter = filter.state(state_of(state)?);
-    }
-    if let Some(kind) = kind {
-        filter = filter.kind(kind);
-    }
-    if let Some(group) = group {
-        filter = filter.group(group);
-    }
-    if let Some(key) = key {
-        filter = filter.unique_key(key);
-    }
-    if let Some(tag) = tag {
-        filter = filter.tag(tag);
-    }
-    if let Some(text) = payload {
-        filter = filter.payload_contains(text);
-    }
-    match (pointer, equals) {
-        (Some(pointer), Some(value)) => filter = filter.json_equals(pointer, json_or_text(value)),
-        (None, None) => {}
-        _ => return Err(Problem::invalid("`pointer` and `equals` belong together: give both or none")),
-    }
-    if let Some(text) = error {
-        filter = filter.error_contains(text);
-    }
-    if let Some(since) = since {
-        filter = filter.since(Timestamp::from_millis(since.0));
-    }
-    if let Some(until) = until {
-        filter = filter.until(Timestamp::from_millis(until.0));
-    }
-    Ok(filter)
-}
-
-const STATES: [State; 8] = [
-    State::Pending,
-    State::Scheduled,
-    State::Running,
-    State::Retrying,
-    State::Completed,
-    State::Dead,
-    State::Cancelled,
-    State::Blocked,
-];
-
-fn state_of(text: &str) -> Result<State, Problem> {
-    let found = STATES.into_iter().find(|state| state.to_string() == text);
-    found.ok_or_else(|| {
-        let names = STATES.map(|state| state.to_string()).join(", ");
-        Problem::invalid(format!("there is no state {text:?}: the states are {names}"))
-    })
-}
-
-fn json_or_text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+    JobFilter::try_from(query)
 }
 
 pub(super) fn id(text: &str) -> Result<JobId, Problem> {
@@ -200,12 +140,5 @@ mod tests {
         let query = JobQuery { payload: Some("4111".into()), ..JobQuery::default() };
         assert_eq!(filter(&query, &redact).unwrap_err().code, Code::Forbidden);
         assert!(filter(&JobQuery::of_queue("mail"), &redact).is_ok());
-    }
-
-    #[test]
-    fn each_state_is_found_by_its_name() {
-        for state in STATES {
-            assert_eq!(state_of(&state.to_string()), Ok(state));
-        }
     }
 }

@@ -6,9 +6,11 @@
 
 mod actions;
 mod body;
+mod check;
 mod dead;
 mod events;
 mod facts;
+mod filter;
 mod history;
 mod jobs;
 mod metrics;
@@ -22,8 +24,9 @@ mod schedules;
 mod served;
 mod source;
 
+use check::found;
 pub use millpond_dashboard::{
-    Actor, Answer, Audited, Listen, Options, ServeError, Server, Source, amounts, api, router as router_of,
+    Actor, Answer, Audited, Listen, Options, ServeError, Server, Source, amounts, api, json, router as router_of,
     serve as serve_source,
 };
 pub use served::{router, serve};

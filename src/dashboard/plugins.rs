@@ -38,6 +38,8 @@ fn shown(plugin: crate::PluginStatus) -> Plugin {
         broken_in_a_row: u64::from(plugin.broken_in_a_row),
         traps: plugin.traps_total,
         suspensions: plugin.suspensions_total,
+        compute_seconds: plugin.compute_time_total.as_secs_f64(),
+        memory_bytes_max: plugin.memory_bytes_max,
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) fn resume(pond: &Millpond, queue: &str, kind: &str) -> Result<Done, P
     let plugin = pond.plugin(queue, kind).ok_or_else(|| none(queue, kind))?;
     let changed = u64::from(plugin.is_suspended());
     plugin.resume();
-    Ok(Done { changed, id: None, message: format!("plugin {} runs", plugin.name()) })
+    Ok(Done { changed, message: format!("plugin {} runs", plugin.name()), ..Done::default() })
 }
 
 #[cfg(not(feature = "wasm"))]

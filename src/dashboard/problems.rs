@@ -38,6 +38,7 @@ fn code(error: &Error) -> Code {
         Error::EnqueueRefused { .. }
         | Error::QueueFull { .. }
         | Error::NotAllowed { .. }
+        | Error::NotBackedUp { .. }
         | Error::CorruptRecord { .. }
         | Error::QueueExists { .. }
         | Error::QueueInUse { .. }

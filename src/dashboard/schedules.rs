@@ -1,8 +1,9 @@
 //! Schedules.
 
-use crate::{Every, Millpond, NewJob, ScheduleInfo, SchedulePatch, When};
+use crate::{Every, Millpond, Misfire, NewJob, Overlap, ScheduleInfo, SchedulePatch, Timestamp, When};
 
-use super::api::{Done, Paging, Problem, Schedule, ScheduleChange, SchedulePage};
+use super::actions::given_payload;
+use super::api::{self, Done, Paging, Problem, Schedule, ScheduleChange, SchedulePage};
 use super::body;
 use super::jobs::time;
 use super::queues::seconds;
@@ -30,22 +31,48 @@ pub(super) fn get(pond: &Millpond, name: &str, redact: &Redact) -> Result<Schedu
     Ok(Schedule { upcoming, ..schedule })
 }
 
-/// Changes the times or the payload of a schedule.
+/// Changes a schedule.
 pub(super) fn update(pond: &Millpond, name: &str, change: ScheduleChange) -> Result<Done, Problem> {
-    let ScheduleChange { cron, zone, every_seconds, payload } = change;
     let mut patch = SchedulePatch::new();
-    match (cron, every_seconds) {
+    match (change.cron, change.every_seconds) {
         (Some(_), Some(_)) => return Err(Problem::invalid("give `cron` or `every_seconds`, not both")),
-        (Some(cron), None) => patch = patch.when(times(&cron, zone.as_deref())?),
+        (Some(cron), None) => patch = patch.when(times(&cron, change.zone.as_deref())?),
         (None, Some(every)) => patch = patch.when(Every::new(seconds("every_seconds", every)?)),
         (None, None) => {}
     }
-    if let Some(payload) = payload {
+    if let Some(misfire) = change.misfire {
+        patch = patch.misfire(match misfire {
+            api::Misfire::Skip => Misfire::Skip,
+            api::Misfire::All { at_most } => Misfire::All { at_most },
+            _ => Misfire::Once,
+        });
+    }
+    if let Some(overlap) = change.overlap {
+        patch = patch.overlap(match overlap {
+            api::Overlap::Allow => Overlap::Allow,
+            api::Overlap::Queue => Overlap::Queue,
+            _ => Overlap::Skip,
+        });
+    }
+    if let Some(jitter) = change.jitter_seconds {
+        patch = patch.jitter(seconds("jitter_seconds", jitter)?);
+    }
+    let timestamp = |at: api::Time| Timestamp::from_millis(at.0);
+    if let Some(start) = change.starts_at {
+        patch = patch.starts_at(start.map(timestamp));
+    }
+    if let Some(end) = change.ends_at {
+        patch = patch.ends_at(end.map(timestamp));
+    }
+    if let Some(runs) = change.at_most {
+        patch = patch.at_most(runs);
+    }
+    if let Some(payload) = given_payload(change.payload, change.payload_text)? {
         let kind = pond.schedules().get(name)?.kind;
         patch = patch.payload(NewJob::json(kind, &payload));
     }
     pond.schedules().update(name, patch).wait()?;
-    Ok(Done { changed: 1, id: None, message: format!("schedule {name} is changed") })
+    Ok(Done { changed: 1, message: format!("schedule {name} is changed"), ..Done::default() })
 }
 
 #[cfg(feature = "cron")]
@@ -65,8 +92,16 @@ fn times(_cron: &str, _zone: Option<&str>) -> Result<When, Problem> {
 fn shown(schedule: ScheduleInfo, redact: &Redact) -> Schedule {
     Schedule {
         when: schedule.when,
-        misfire: format!("{:?}", schedule.misfire),
-        overlap: format!("{:?}", schedule.overlap),
+        misfire: match schedule.misfire {
+            Misfire::Skip => api::Misfire::Skip,
+            Misfire::Once => api::Misfire::Once,
+            Misfire::All { at_most } => api::Misfire::All { at_most },
+        },
+        overlap: match schedule.overlap {
+            Overlap::Allow => api::Overlap::Allow,
+            Overlap::Skip => api::Overlap::Skip,
+            Overlap::Queue => api::Overlap::Queue,
+        },
         jitter_seconds: schedule.jitter.as_secs_f64(),
         starts_at: schedule.starts_at.map(time),
         ends_at: schedule.ends_at.map(time),

@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::{JobFilter, Millpond};
 
 use super::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin,
-    Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging,
+    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use super::dead::{self, Summary};
 use super::events::LiveEvents;
 use super::history::Sampler;
 use super::redact::Redact;
-use super::{Answer, Source, actions, jobs, metrics, overview, plugins, quarantine, queues, schedules};
+use super::{Answer, Source, actions, found, jobs, metrics, overview, plugins, quarantine, queues, schedules};
 
 /// An open queue, as the pages and the API show it and steer it.
 ///
@@ -97,6 +97,14 @@ impl Source for PondSource {
         self.read(move |pond, _| overview::overview(pond, &histories))
     }
 
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        self.read(|pond, _| {
+            // It fails if the file is closed or cannot be read.
+            pond.quarantined()?;
+            Ok(pond.degraded())
+        })
+    }
+
     fn queue(&self, name: &str) -> Answer<'_, QueueDetail> {
         let (name, histories) = (name.to_owned(), self.sampler.histories());
         self.read(move |pond, _| queues::detail(pond, &name, &histories))
@@ -107,8 +115,12 @@ impl Source for PondSource {
         self.read(move |pond, _| queues::groups(pond, &queue, &page))
     }
 
-    fn jobs(&self, query: JobQuery, page: Paging) -> Answer<'_, JobPage> {
-        self.read(move |pond, redact| jobs::list(pond, &jobs::filter(&query, redact)?, &page, redact))
+    fn jobs(&self, query: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage> {
+        self.read(move |pond, redact| {
+            let filter = jobs::filter(&query, redact)?;
+            let filter = if order == Order::Newest { filter.newest_first() } else { filter };
+            jobs::list(pond, &filter, &page, redact)
+        })
     }
 
     fn count(&self, query: JobQuery) -> Answer<'_, u64> {
@@ -161,14 +173,7 @@ impl Source for PondSource {
 
     fn check(&self) -> Answer<'_, Check> {
         let check = self.pond.verify();
-        Box::pin(async move {
-            let found = check.await?;
-            let mut problems = found.problems;
-            if found.problems_left_out > 0 {
-                problems.push(format!("{} more problems are not listed", found.problems_left_out));
-            }
-            Ok(Check { jobs: found.jobs, problems })
-        })
+        Box::pin(async move { Ok(found(check.await?)) })
     }
 
     fn events(&self) -> Pin<Box<dyn Stream<Item = LiveEvent> + Send>> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::job::{Codec, Payload, QueueId, State, StoredPayload};
 use crate::runtime::Engine;
-use crate::storage::{Found, Source};
+use crate::storage::{Direction, Found, Source};
 use crate::time::Timestamp;
 
 /// Which jobs to list. A new filter matches all jobs; each method narrows it.
@@ -29,6 +29,7 @@ pub struct JobFilter {
     error: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    newest_first: bool,
 }
 
 impl JobFilter {
@@ -140,6 +141,25 @@ impl JobFilter {
         self
     }
 
+    /// Lists the jobs in the reverse order, so that of the jobs of a queue in one state, the newest comes first: the latest
+    /// end, the latest time at which a job is due, or the job that is to start last.
+    ///
+    /// The order is that of [`Millpond::jobs`](crate::Millpond::jobs) and [`DeadLetters::list`](crate::DeadLetters::list); all
+    /// that changes or counts jobs ignores it. A [`Cursor`](crate::Cursor) belongs to the order in which it was made.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let ids = pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+    ///
+    /// let page = pond.jobs(&JobFilter::new().queue("billing").newest_first(), None, 2)?;
+    /// assert_eq!(page.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
+    /// # Ok(()) });
+    /// ```
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+
     pub(super) fn matches(&self, engine: &Engine, found: &Found, state: State) -> bool {
         let extra = found.record.extra.as_deref();
         let text = |wanted: &String| {
@@ -170,6 +190,11 @@ impl JobFilter {
         let json =
             (payload.codec == Codec::Json).then(|| serde_json::from_slice::<Value>(&payload.bytes).ok()).flatten();
         json.is_some_and(|json| self.json.iter().all(|(pointer, value)| json.pointer(pointer) == Some(value)))
+    }
+
+    /// Which way its jobs are listed.
+    pub(super) fn direction(&self) -> Direction {
+        if self.newest_first { Direction::Backwards } else { Direction::Forwards }
     }
 
     /// Where the jobs that it matches can be.

@@ -1,5 +1,7 @@
 //! The plugins that run in an open file.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::executor::{PluginHandle, PluginLimits, ServiceCounts};
@@ -33,6 +35,10 @@ pub struct PluginStatus {
     pub traps_total: u64,
     /// How often it was suspended.
     pub suspensions_total: u64,
+    /// How long threads were busy with its attempts: the time of computing, without that of waiting.
+    pub compute_time_total: Duration,
+    /// The most memory that an attempt had, in bytes.
+    pub memory_bytes_max: u64,
     /// The limits of the plugin and of each of its attempts.
     pub limits: PluginLimits,
     /// What it is granted, each grant in words, as [`Grant`](crate::Grant) displays it.
@@ -51,8 +57,8 @@ pub(crate) fn plugin(engine: &Engine, queue: &str, kind: &str) -> Option<PluginH
 
 fn describe(plugin: ServedPlugin) -> PluginStatus {
     let ServedPlugin { queue, kind, handle } = plugin;
-    let ServiceCounts { attempts_total, broken_total, traps_total, broken_in_a_row, suspensions_total } =
-        handle.counts();
+    let counts = handle.counts();
+    let ServiceCounts { attempts_total, broken_total, traps_total, broken_in_a_row, suspensions_total, .. } = counts;
     PluginStatus {
         queue: queue.to_string(),
         kind: kind.to_string(),
@@ -64,6 +70,8 @@ fn describe(plugin: ServedPlugin) -> PluginStatus {
         broken_total,
         traps_total,
         suspensions_total,
+        compute_time_total: counts.computed,
+        memory_bytes_max: counts.memory_max,
         limits: handle.limits().clone(),
         grants: handle.grants().iter().map(ToString::to_string).collect(),
     }

@@ -30,6 +30,7 @@ pub(crate) struct PlanPatch {
     misfire: Option<Misfire>,
     overlap: Option<Overlap>,
     jitter: Option<Duration>,
+    starts_at: Option<Option<Timestamp>>,
     ends_at: Option<Option<Timestamp>>,
     at_most: Option<Option<u64>>,
 }
@@ -69,6 +70,22 @@ impl SchedulePatch {
     /// Another [jitter](crate::Schedule::jitter): 24 hours at most.
     pub fn jitter(mut self, most: Duration) -> Self {
         self.plan.jitter = Some(most);
+        self
+    }
+
+    /// Another [start](crate::Schedule::starts_at), or `None` for none. An interval that is not aligned is counted from it.
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// let hourly = Schedule::new(Every::new(Duration::from_secs(3600)), "billing", Charge { order: 7 });
+    /// pond.schedule("hourly-charge", hourly).await?;
+    /// let start = clock.wall() + Duration::from_secs(7 * 24 * 3600);
+    /// pond.schedules().update("hourly-charge", SchedulePatch::new().starts_at(start)).await?;
+    /// assert_eq!(pond.schedules().get("hourly-charge")?.next, Some(start));
+    /// # Ok(()) });
+    /// ```
+    pub fn starts_at(mut self, start: impl Into<Option<Timestamp>>) -> Self {
+        self.plan.starts_at = Some(start.into());
         self
     }
 
@@ -112,7 +129,7 @@ impl PlanPatch {
             misfire: self.misfire.unwrap_or(plan.misfire),
             overlap: self.overlap.unwrap_or(plan.overlap),
             jitter: self.jitter.unwrap_or(plan.jitter),
-            starts_at: plan.starts_at,
+            starts_at: self.starts_at.unwrap_or(plan.starts_at),
             ends_at: self.ends_at.unwrap_or(plan.ends_at),
             at_most: self.at_most.unwrap_or(plan.at_most),
         };

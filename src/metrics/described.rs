@@ -10,7 +10,7 @@ enum Shape {
 
 use Shape::{Counter, Gauge, Histogram};
 
-const ALL: [(&str, Shape, Unit, &str); 24] = [
+const ALL: [(&str, Shape, Unit, &str); 26] = [
     ("millpond.jobs.enqueued", Counter, Unit::Count, "Jobs that were enqueued."),
     ("millpond.jobs.started", Counter, Unit::Count, "Attempts that were started."),
     ("millpond.jobs.ended", Counter, Unit::Count, "Attempts that have ended."),
@@ -34,6 +34,8 @@ const ALL: [(&str, Shape, Unit, &str); 24] = [
     ("millpond.plugin.calls", Counter, Unit::Count, "Attempts of a plugin that have begun."),
     ("millpond.plugin.broken", Counter, Unit::Count, "Attempts of a plugin that broke."),
     ("millpond.plugin.traps", Counter, Unit::Count, "Attempts of a plugin that trapped."),
+    ("millpond.plugin.compute.time", Counter, Unit::Microseconds, "How long threads were busy with a plugin."),
+    ("millpond.plugin.memory.max", Gauge, Unit::Bytes, "The most memory that an attempt of a plugin had."),
     ("millpond.plugin.suspended", Gauge, Unit::Count, "1 while a plugin is suspended, 0 otherwise."),
 ];
 

@@ -195,6 +195,8 @@ pub(crate) struct PluginReading {
     pub broken_total: u64,
     pub traps_total: u64,
     pub is_suspended: bool,
+    pub computed: Duration,
+    pub memory_max: u64,
 }
 
 #[cfg(feature = "wasm")]
@@ -204,6 +206,9 @@ impl PluginReading {
         counter!("millpond.plugin.calls", &of()).absolute(self.attempts_total);
         counter!("millpond.plugin.broken", &of()).absolute(self.broken_total);
         counter!("millpond.plugin.traps", &of()).absolute(self.traps_total);
+        let micros = u64::try_from(self.computed.as_micros()).unwrap_or(u64::MAX);
+        counter!("millpond.plugin.compute.time", &of()).absolute(micros);
+        gauge!("millpond.plugin.memory.max", &of()).set(self.memory_max as f64);
         gauge!("millpond.plugin.suspended", &of()).set(f64::from(u8::from(self.is_suspended)));
     }
 }

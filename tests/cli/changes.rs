@@ -68,6 +68,16 @@ fn a_payload_is_read_from_the_standard_input() {
 }
 
 #[test]
+fn the_digits_of_a_payload_are_kept() {
+    at_both(|pond| {
+        let json = r#"{"b":123456789012345678901234567890,"a":1.50}"#;
+        let id = pond.json(&["enqueue", "mail", "send", json])["id"].as_str().unwrap().to_owned();
+        let text = pond.json(&["job", &id])["payload"]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("123456789012345678901234567890") && text.contains("1.50"), "{text}");
+    });
+}
+
+#[test]
 fn queues_groups_kinds_and_schedules_are_paused_and_resumed() {
     at_both(|pond| {
         assert_eq!(pond.json(&["pause", "mail"])["changed"], 1);

@@ -136,3 +136,18 @@ fn without_a_terminal_nothing_is_coloured() {
         assert!(!said.out.contains('\u{1b}') && said.code == Some(0), "{said:?}");
     }
 }
+
+#[test]
+fn jobs_are_listed_in_both_orders() {
+    at_both(|pond| {
+        let ids = |words: &[&str]| -> Vec<String> {
+            let jobs = pond.json(&[&["jobs"], words].concat());
+            jobs["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+        };
+        let reversed = |ids: Vec<String>| ids.into_iter().rev().collect::<Vec<_>>();
+        assert_eq!(ids(&["--newest"]), reversed(ids(&[])));
+        assert_eq!(ids(&["--newest", "--limit", "2"])[..], ids(&["--newest"])[..2]);
+        assert_eq!(ids(&["--state", "dead"]), reversed(ids(&["--state", "dead", "--oldest"])));
+        pond.fails(&["jobs", "--newest", "--oldest"], 2, "");
+    });
+}

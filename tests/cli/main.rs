@@ -16,6 +16,7 @@ mod pond;
 mod process;
 mod run;
 mod shown;
+mod steers;
 #[allow(dead_code, reason = "a terminal shows the ids")]
 #[path = "../support/stocked.rs"]
 mod stock;

@@ -1,6 +1,9 @@
 //! Actions on one job, a queue, a schedule.
 
-use millpond::dashboard::api::{Action, Change, NewJob, Overrides, Rate, RateChange, ScheduleChange, Time};
+use millpond::dashboard::Source;
+use millpond::dashboard::api::{
+    Action, Change, Code, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
+};
 use millpond::{Error, RateOverride, State};
 use serde_json::json;
 
@@ -54,6 +57,7 @@ async fn a_job_is_run_changed_moved_cancelled_and_removed() {
         priority: Some(0),
         tags: Some(vec!["x".into()]),
         run_at: Some(Time(4_000_000_000_000)),
+        ..Change::default()
     };
     at.changes(Action::UpdateJob { id: later.clone(), change }, 1).await;
     let job = at.pond.job(at.later).unwrap();
@@ -66,6 +70,31 @@ async fn a_job_is_run_changed_moved_cancelled_and_removed() {
     at.changes(Action::CancelJob { id: waiting, reason: String::new() }, 0).await;
     at.changes(Action::DeleteJob { id: later }, 1).await;
     assert!(matches!(at.pond.job(at.later), Err(Error::NoSuchJob { .. })));
+    at.close().await;
+}
+
+/// A number that no type of a program has, and fields that are not in the order of their names.
+const JSON: &str = r#"{"b":123456789012345678901234567890,"a":1.50}"#;
+
+#[tokio::test]
+async fn a_payload_that_is_given_as_text_keeps_its_digits() {
+    let at = stocked().await;
+    let text = || Some(JSON.replace(',', ",\n  "));
+    let bytes = |id: millpond::JobId| at.pond.job(id).unwrap().payload.bytes;
+    let job = NewJob { queue: "mail".into(), kind: "send".into(), payload_text: text(), ..NewJob::default() };
+    let id = at.changes(Action::Enqueue(job), 1).await.id.unwrap();
+    assert_eq!(bytes(id.parse().unwrap()), JSON);
+    for id in [at.later, at.dead[0]] {
+        let change = Change { payload_text: text(), ..Change::default() };
+        at.changes(Action::UpdateJob { id: id.to_string(), change }, 1).await;
+        assert_eq!(bytes(id), JSON);
+    }
+    let change = ScheduleChange { payload_text: text(), ..ScheduleChange::default() };
+    at.changes(Action::UpdateSchedule { name: "daily".into(), change }, 1).await;
+    assert_eq!(at.pond.schedules().get("daily").unwrap().payload.bytes, JSON);
+    let both = Change { payload: Some(json!(1)), payload_text: text(), ..Change::default() };
+    let refused = at.act(Action::UpdateJob { id: at.later.to_string(), change: both }).await.unwrap_err();
+    assert!(refused.detail.contains("not both"), "{refused}");
     at.close().await;
 }
 
@@ -182,7 +211,52 @@ async fn schedules_are_paused_resumed_run_and_removed() {
     let schedule = at.pond.schedules().get("daily").unwrap();
     assert_eq!((schedule.when.as_str(), schedule.kind.as_str()), ("0 3 * * * (Europe/Berlin)", "report"));
     assert_eq!(schedule.payload.decode::<serde_json::Value>().unwrap(), json!({ "n": 30 }));
+    let (now, hour) = (Time::now(), 3_600_000);
+    let change = ScheduleChange {
+        misfire: Some(Misfire::All { at_most: 3 }),
+        overlap: Some(Overlap::Queue),
+        jitter_seconds: Some(30.0),
+        starts_at: Some(Some(Time(now.0 + hour))),
+        ends_at: Some(Some(Time(now.0 + 48 * hour))),
+        at_most: Some(Some(7)),
+        ..ScheduleChange::default()
+    };
+    at.changes(Action::UpdateSchedule { name: name(), change }, 1).await;
+    let shown = at.source.schedule("daily").await.unwrap();
+    assert_eq!((shown.misfire, shown.overlap), (Misfire::All { at_most: 3 }, Overlap::Queue));
+    assert_eq!((shown.jitter_seconds, shown.at_most), (30.0, Some(7)));
+    assert_eq!((shown.starts_at, shown.ends_at), (Some(Time(now.0 + hour)), Some(Time(now.0 + 48 * hour))));
+    let change =
+        ScheduleChange { starts_at: Some(None), ends_at: Some(None), at_most: Some(None), ..ScheduleChange::default() };
+    at.changes(Action::UpdateSchedule { name: name(), change }, 1).await;
+    let shown = at.source.schedule("daily").await.unwrap();
+    assert_eq!((shown.starts_at, shown.ends_at, shown.at_most), (None, None, None));
+    assert_eq!(shown.overlap, Overlap::Queue);
     at.changes(Action::RemoveSchedule { name: name() }, 1).await;
     assert_eq!(at.pond.schedules().count().unwrap(), 0);
     at.close().await;
+}
+
+#[tokio::test]
+async fn the_file_is_copied_checked_and_compacted() {
+    let at = stocked().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.redb");
+    let to = || Action::Backup { path: path.to_str().unwrap().to_owned() };
+    let done = at.changes(to(), 1).await;
+    assert!(done.message.contains("8 jobs were checked, and nothing is wrong"), "{}", done.message);
+    let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+    assert!(at.act(to()).await.is_err(), "a file is there already");
+    assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written);
+    let refused = at.act(Action::Backup { path: "copy.redb".into() }).await.unwrap_err();
+    assert!(refused.code == Code::Invalid && refused.detail.contains("no absolute path"), "{refused}");
+    let done = at.changes(Action::Check, 0).await;
+    assert_eq!((done.message.as_str(), done.problems.len()), ("8 jobs were checked, and nothing is wrong", 0));
+    let done = at.changes(Action::Compact, 1).await;
+    assert!(done.message.starts_with("the file had "), "{}", done.message);
+    assert_eq!(at.pond.metrics().compactions_total, 1);
+    at.close().await;
+    let copy = millpond::Millpond::open(&path).unwrap();
+    assert_eq!(copy.queue("mail").unwrap().counts().unfinished(), 4);
+    copy.shutdown(SECOND).await.unwrap();
 }

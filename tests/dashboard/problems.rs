@@ -2,7 +2,7 @@
 
 use millpond::dashboard::Source;
 use millpond::dashboard::api::{
-    Action, Change, Code, JobQuery, NewJob, Overrides, Paging, Rate, RateChange, ScheduleChange,
+    Action, Change, Code, JobQuery, Misfire, NewJob, Order, Overrides, Paging, Rate, RateChange, ScheduleChange,
 };
 
 use crate::pond::stocked;
@@ -62,7 +62,7 @@ async fn what_cannot_be_understood_or_is_out_of_bounds_is_invalid() {
         assert_eq!(problem.code, Code::Invalid, "{action:?}: {problem}");
     }
     let page = Paging { after: Some(text("page 2")), limit: None };
-    assert_eq!(at.source.jobs(JobQuery::default(), page.clone()).await.unwrap_err().code, Code::Invalid);
+    assert_eq!(at.source.jobs(JobQuery::default(), Order::Oldest, page.clone()).await.unwrap_err().code, Code::Invalid);
     assert_eq!(at.source.quarantine(page).await.unwrap_err().code, Code::Invalid);
     assert_eq!(at.source.job("x").await.unwrap_err().code, Code::Invalid);
     at.close().await;
@@ -102,6 +102,8 @@ async fn a_schedule_is_not_changed_to_what_cannot_be() {
         ScheduleChange { cron: text("0 3 * * *"), every_seconds: Some(60.0), ..none() },
         ScheduleChange { every_seconds: Some(-1.0), ..none() },
         ScheduleChange { every_seconds: Some(0.0), ..none() },
+        ScheduleChange { misfire: Some(Misfire::All { at_most: 3 }), ..none() },
+        ScheduleChange { jitter_seconds: Some(90_000.0), ..none() },
     ] {
         let action = Action::UpdateSchedule { name: "daily".into(), change: change.clone() };
         assert_eq!(at.act(action).await.unwrap_err().code, Code::Invalid, "{change:?}");

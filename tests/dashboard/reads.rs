@@ -1,6 +1,6 @@
 //! What the source shows is what is in the file.
 
-use millpond::dashboard::api::{Format, JobQuery, Paging, Time};
+use millpond::dashboard::api::{Format, JobQuery, Misfire, Order, Overlap, Paging, Time};
 use millpond::dashboard::{PondSource, Source};
 use millpond::{CircuitBreaker, Job, Overrides, Rate};
 
@@ -84,7 +84,7 @@ async fn jobs_are_found_by_each_part_of_a_query() {
         (JobQuery { until: Some(Time(now.0 + 1)), ..all() }, 8),
         (JobQuery::of_queue("nowhere"), 0),
     ] {
-        let jobs = at.source.jobs(query.clone(), page(100, None)).await.unwrap().jobs;
+        let jobs = at.source.jobs(query.clone(), Order::Oldest, page(100, None)).await.unwrap().jobs;
         assert_eq!(jobs.len(), found, "{query:?}");
         assert_eq!(at.source.count(query.clone()).await.unwrap(), found as u64, "{query:?}");
     }
@@ -96,7 +96,7 @@ async fn pages_continue_where_the_one_before_ended() {
     let at = stocked().await;
     let (mut ids, mut after) = (Vec::new(), None);
     loop {
-        let found = at.source.jobs(JobQuery::default(), page(3, after)).await.unwrap();
+        let found = at.source.jobs(JobQuery::default(), Order::Oldest, page(3, after)).await.unwrap();
         assert!(found.jobs.len() <= 3);
         ids.extend(found.jobs.into_iter().map(|job| job.id));
         after = found.next;
@@ -107,6 +107,25 @@ async fn pages_continue_where_the_one_before_ended() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 8);
+    at.close().await;
+}
+
+#[tokio::test]
+async fn a_list_of_the_newest_jobs_is_reversed_on_every_page() {
+    let at = stocked().await;
+    let query = || JobQuery { state: Some("dead".to_owned()), ..JobQuery::default() };
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let found = at.source.jobs(query(), Order::Newest, page(2, after)).await.unwrap();
+        ids.extend(found.jobs.into_iter().map(|job| job.id));
+        after = found.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let oldest = at.source.jobs(query(), Order::Oldest, page(10, None)).await.unwrap().jobs;
+    assert_eq!(ids, oldest.into_iter().rev().map(|job| job.id).collect::<Vec<_>>());
+    assert_eq!(ids.len(), 3);
     at.close().await;
 }
 
@@ -146,7 +165,7 @@ async fn schedules_are_shown_with_the_times_of_their_next_runs() {
     assert_eq!((listed.total, listed.schedules.len(), listed.next), (1, 1, None));
     let daily = at.source.schedule("daily").await.unwrap();
     assert_eq!((daily.when.as_str(), daily.queue.as_str(), daily.runs), ("every 86400s", "mail", 0));
-    assert_eq!((daily.misfire.as_str(), daily.overlap.as_str()), ("Once", "Skip"));
+    assert_eq!((daily.misfire, daily.overlap), (Misfire::Once, Overlap::Skip));
     assert_eq!((daily.upcoming.len(), daily.next), (10, Some(daily.upcoming[0])));
     assert!(daily.payload.text.contains("today"));
     at.close().await;

@@ -1,6 +1,6 @@
 //! What the application hides is shown nowhere.
 
-use millpond::dashboard::api::{Code, JobQuery, Paging};
+use millpond::dashboard::api::{Code, JobQuery, Order, Paging};
 use millpond::dashboard::{PondSource, Source};
 use millpond::{Every, Job, NewJob, Outcome, Schedule};
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn what_the_application_hides_is_in_no_answer() {
         }
     });
     let page = Paging { limit: Some(100), after: None };
-    let jobs = source.jobs(JobQuery::default(), page.clone()).await.unwrap();
+    let jobs = source.jobs(JobQuery::default(), Order::Oldest, page.clone()).await.unwrap();
     let mut answers = vec![serde_json::to_string(&jobs).unwrap()];
     assert_eq!(jobs.jobs.len(), 4);
     for job in &jobs.jobs {
@@ -53,7 +53,7 @@ async fn jobs_cannot_be_found_by_what_is_hidden_of_them() {
         JobQuery { payload: Some("4".into()), ..JobQuery::default() },
         JobQuery { pointer: Some("/card".into()), equals: Some("4".into()), ..JobQuery::default() },
     ] {
-        let page = source.jobs(query.clone(), Paging::default()).await.unwrap_err();
+        let page = source.jobs(query.clone(), Order::Oldest, Paging::default()).await.unwrap_err();
         let count = source.count(query.clone()).await.unwrap_err();
         let delete = millpond::dashboard::api::Action::DeleteJobs { jobs: query };
         let deleted = source.act(delete).await.unwrap_err();

@@ -112,6 +112,32 @@ async fn compaction_can_be_switched_off() {
 }
 
 #[tokio::test]
+async fn a_caller_can_compact_a_file_that_is_in_use() {
+    let disk = OnDisk::new();
+    let pond = disk.builder().compaction(false).open(disk.path()).unwrap();
+    grown(&pond, 10).await;
+    let large = fs::metadata(disk.path()).unwrap().len();
+    let (_worker, mut keeper) = gated(&pond, "slow", 1);
+    pond.enqueue("slow", work(1)).await.unwrap();
+    keeper.entered().await;
+    let reader = pond.begin_read().unwrap();
+    assert_eq!(pond.compact().await.unwrap(), None, "a read is under way");
+    drop(reader);
+    let done = pond.compact().await.unwrap().unwrap();
+    assert_eq!((done.before, done.after), (large, fs::metadata(disk.path()).unwrap().len()));
+    assert!(done.after < 2 * MIB, "{done:?}");
+    assert_eq!(pond.metrics().compactions_total, 1);
+    let looking = pond.clone();
+    let again = std::thread::spawn(move || looking.compact().wait()).join().unwrap().unwrap();
+    assert!(again.is_some_and(|again| again.after <= done.after), "{again:?}");
+    keeper.let_go(1);
+    drained(&pond).await;
+    assert_eq!(pond.queue("kept").unwrap().counts().pending, 10);
+    assert_sound(&pond).await;
+    close(pond).await;
+}
+
+#[tokio::test]
 async fn compaction_is_put_off_while_a_job_runs() {
     let (clock, pond) = memory();
     grown(&pond, 0).await;

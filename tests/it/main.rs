@@ -62,6 +62,7 @@ mod lone_callers;
 mod middleware;
 mod mistakes;
 mod names;
+mod newest_first;
 mod on_complete;
 mod on_dead;
 mod open;

@@ -28,12 +28,14 @@ async fn each_field_is_changed_alone() {
     pond.schedule("s", first).await.unwrap();
     let before = plain(&schedules.get("s").unwrap());
     clock.advance(SECOND);
-    let end = clock.wall() + HOUR * 7;
+    let (start, end) = (clock.wall() + HOUR * 5, clock.wall() + HOUR * 7);
     let patches = [
         ("when", SchedulePatch::new().when(Every::new(HOUR * 2)), vec!["when", "next"]),
         ("misfire", SchedulePatch::new().misfire(Misfire::Skip), vec!["misfire"]),
         ("overlap", SchedulePatch::new().overlap(Overlap::Queue), vec!["overlap"]),
         ("jitter", SchedulePatch::new().jitter(Duration::ZERO), vec!["jitter"]),
+        ("starts_at", SchedulePatch::new().starts_at(start), vec!["starts_at", "next"]),
+        ("no start", SchedulePatch::new().starts_at(None), vec!["starts_at", "next"]),
         ("ends_at", SchedulePatch::new().ends_at(end), vec!["ends_at"]),
         ("no end", SchedulePatch::new().ends_at(None), vec!["ends_at"]),
         ("at_most", SchedulePatch::new().at_most(3), vec!["at_most"]),
@@ -141,6 +143,22 @@ async fn what_cannot_be_a_schedule_is_refused_and_changes_nothing() {
     for patch in [SchedulePatch::new().at_most(1), SchedulePatch::new().payload(Work { n: 2 })] {
         assert!(matches!(schedules.update("none", patch).await, Err(Error::NoSuchSchedule { .. })));
     }
+}
+
+#[tokio::test]
+async fn a_start_that_was_put_off_delays_the_next_run() {
+    let (clock, pond) = memory();
+    pond.schedule("s", hourly(work(1)).overlap(Overlap::Allow)).await.unwrap();
+    let start = clock.wall() + HOUR * 5;
+    pond.schedules().update("s", SchedulePatch::new().starts_at(start)).await.unwrap();
+    assert_eq!(pond.schedules().get("s").unwrap().next, Some(start));
+    clock.advance(HOUR * 4);
+    drained(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 0);
+    clock.advance(HOUR);
+    drained(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1);
+    assert_sound(&pond).await;
 }
 
 /// The rows of a job that has run are not those of the schedule.

@@ -172,6 +172,8 @@ async fn every_metric_of_the_table_is_told_under_load_and_no_other_is() {
     assert_eq!(told.of("millpond.process.jobs.limit").first(), Some(&99.0));
     assert!(told.sum("millpond.storage.written") > 4_096.0 && told.sum("millpond.storage.size") > 4_096.0);
     #[cfg(feature = "wasm")]
+    assert!(told.sum("millpond.plugin.memory.max kind=job plugin=guest queue=guests") >= 65_536.0);
+    #[cfg(feature = "wasm")]
     for metric in ["calls", "broken", "traps"] {
         let metric = format!("millpond.plugin.{metric} kind=job plugin=guest queue=guests");
         assert_eq!(told.of(&metric).first(), Some(&1.0), "{metric}");

@@ -1,5 +1,7 @@
 //! The plugins of an open file are listed with what has become of their attempts, and can be resumed by queue and kind.
 
+use std::time::Duration;
+
 use millpond::{Grant, NewJob, PluginLimits, Retry};
 use serde_json::json;
 
@@ -67,6 +69,22 @@ async fn an_attempt_that_exceeds_a_limit_is_broken_and_is_no_trap() {
     drained(&pond).await;
     let status = &pond.plugins()[0];
     assert_eq!((status.attempts_total, status.broken_total, status.traps_total), (2, 1, 0));
+}
+
+#[tokio::test]
+async fn the_time_of_computing_and_the_most_memory_of_an_attempt_are_added_up() {
+    let pond = millpond::Millpond::builder().open_backend(redb::backends::InMemoryBackend::new()).unwrap();
+    pond.worker("q").handle_wasm("job", plugin(ECHO)).start().unwrap();
+    assert_eq!((pond.plugins()[0].compute_time_total, pond.plugins()[0].memory_bytes_max), (Duration::ZERO, 0));
+    let mut before = Duration::ZERO;
+    for _ in 0..2 {
+        let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+        pond.finished(id).await.unwrap();
+        let status = &pond.plugins()[0];
+        assert!(status.compute_time_total > before && status.compute_time_total < HOUR, "{status:?}");
+        before = status.compute_time_total;
+        assert_eq!(status.memory_bytes_max, 2 * 65_536);
+    }
 }
 
 #[cfg(feature = "wasm-http")]

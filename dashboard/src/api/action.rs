@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::query::exact;
-use super::{JobQuery, Overrides, Time};
+use super::{JobQuery, Misfire, Overlap, Overrides, Time};
 
 /// A change that an operator asks for. Every change goes through one of these, so that one place decides whether it is
 /// permitted and tells who has made it.
@@ -234,6 +234,16 @@ pub enum Action {
         /// The kind of them.
         kind: String,
     },
+    /// Copies the file while it is in use, and checks the copy. It is permitted only to somebody on the same machine, and never
+    /// replaces a file.
+    Backup {
+        /// Where the copy is made on the machine of the process: an absolute path at which nothing is.
+        path: String,
+    },
+    /// Gives the free space of the file back to the system. Reads and writes wait until it is done.
+    Compact,
+    /// Reads the whole file and checks it. It changes nothing.
+    Check,
     /// Reads a quarantined row again, and puts it back if it can be read.
     RestoreRow {
         /// The number of the row.
@@ -254,8 +264,12 @@ pub struct NewJob {
     pub queue: String,
     /// The kind.
     pub kind: String,
-    /// The payload, any JSON.
+    /// The payload, any JSON. Its numbers are read as 64-bit ones: see `payload_text`.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub payload: serde_json::Value,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
     /// 0 is the most urgent priority, 9 the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
@@ -289,9 +303,12 @@ pub struct NewJob {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// The payload, as JSON.
+    /// The payload, as JSON. Its numbers are read as 64-bit ones: see `payload_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
     /// 0 is the most urgent priority, 9 the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
@@ -316,9 +333,38 @@ pub struct ScheduleChange {
     /// An interval in place of a cron expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_seconds: Option<f64>,
-    /// The payload of its jobs, as JSON.
+    /// What happens to missed runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misfire: Option<Misfire>,
+    /// What happens while the job of the previous run has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// By how much a run can be later than its time: a day at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_seconds: Option<f64>,
+    /// No run has a time before this one; `null` for no such time.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Time>)]
+    pub starts_at: Option<Option<Time>>,
+    /// No run has a time after this one; `null` for no such time.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<Time>)]
+    pub ends_at: Option<Option<Time>>,
+    /// After this many runs, those that were made already among them, no run follows; `null` for any number.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<u64>)]
+    pub at_most: Option<Option<u64>>,
+    /// The payload of its jobs, as JSON. Its numbers are read as 64-bit ones: see `payload_text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
+    /// The payload as the text of JSON, in place of `payload`: all digits of its numbers and the order of its fields are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_text: Option<String>,
+}
+
+/// A field that is given, though it can be `null`.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What an action has done.
@@ -331,6 +377,9 @@ pub struct Done {
     pub id: Option<String>,
     /// A sentence that says so: `3 jobs are cancelled`.
     pub message: String,
+    /// What a check has found to be wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 impl Action {
@@ -369,12 +418,23 @@ impl Action {
     /// The action as JSON for a log: payloads, which may be secret, are replaced by their sizes.
     pub fn to_log(&self) -> String {
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        for place in ["/payload", "/change/payload"] {
+        for place in ["/payload", "/payload_text", "/change/payload", "/change/payload_text"] {
             if let Some(payload) = value.pointer_mut(place).filter(|payload| !payload.is_null()) {
-                *payload = format!("{} bytes", payload.to_string().len()).into();
+                let bytes = payload.as_str().map_or_else(|| payload.to_string().len(), str::len);
+                *payload = format!("{bytes} bytes").into();
             }
         }
         value.to_string()
+    }
+
+    /// Whether only somebody on the same machine may ask for it, because it names a place there.
+    pub fn is_local_only(&self) -> bool {
+        matches!(self, Self::Backup { .. })
+    }
+
+    /// Whether it leaves everything as it is. A read-only dashboard permits it.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Check)
     }
 
     /// Whether something is removed or stopped for good. The pages ask before such an action.
@@ -392,5 +452,28 @@ impl Action {
                 | Self::RemoveSchedule { .. }
                 | Self::PurgeRow { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_not_in_the_log() {
+        let change = Change { payload_text: Some("\"secret\"".to_owned()), ..Change::default() };
+        let log = Action::UpdateJob { id: "1".to_owned(), change }.to_log();
+        assert!(!log.contains("secret") && log.contains("8 bytes"), "{log}");
+        let job = NewJob { payload: "secret".into(), ..NewJob::default() };
+        assert!(!Action::Enqueue(job).to_log().contains("secret"));
+    }
+
+    #[test]
+    fn what_is_null_is_not_the_same_as_what_is_left_out() {
+        let read = |json| serde_json::from_str::<ScheduleChange>(json).unwrap();
+        assert_eq!(read("{}"), ScheduleChange::default());
+        let change = read(r#"{"ends_at":null,"at_most":3}"#);
+        assert_eq!((change.starts_at, change.ends_at, change.at_most), (None, Some(None), Some(Some(3))));
+        assert_eq!(serde_json::to_string(&change).unwrap(), r#"{"ends_at":null,"at_most":3}"#);
     }
 }

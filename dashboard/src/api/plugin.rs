@@ -30,6 +30,10 @@ pub struct Plugin {
     pub traps: u64,
     /// How often it was suspended.
     pub suspensions: u64,
+    /// How long threads were busy with its attempts, without the time of waiting.
+    pub compute_seconds: f64,
+    /// The most memory that an attempt had.
+    pub memory_bytes_max: u64,
 }
 
 /// Whether a plugin runs.

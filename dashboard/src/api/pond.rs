@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{History, Queue, Time};
+use super::{Done, History, Queue, Time};
+use crate::amounts::number;
 
 /// Everything at a glance. All of it is read in a time that does not depend on the number of jobs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -113,4 +114,41 @@ pub struct Check {
     pub jobs: u64,
     /// What is wrong, a sentence each. Empty if nothing is.
     pub problems: Vec<String>,
+}
+
+impl Check {
+    /// What was found, as a sentence: `8 jobs were checked, and nothing is wrong`.
+    pub fn sentence(&self) -> String {
+        let jobs = if self.jobs == 1 { "1 job was".to_owned() } else { format!("{} jobs were", number(self.jobs)) };
+        match &self.problems[..] {
+            [] => format!("{jobs} checked, and nothing is wrong"),
+            [only] => format!("{jobs} checked, and there is a problem: {only}"),
+            [first, ..] => {
+                format!("{jobs} checked, and there are {} problems. The first: {first}", self.problems.len())
+            }
+        }
+    }
+
+    /// The same as what an action has done.
+    pub fn into_done(self) -> Done {
+        Done { message: self.sentence(), problems: self.problems, ..Done::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_says_what_it_has_found() {
+        let said = |jobs, problems: &[&str]| {
+            Check { jobs, problems: problems.iter().map(|&problem| problem.to_owned()).collect() }.sentence()
+        };
+        assert_eq!(said(1, &[]), "1 job was checked, and nothing is wrong");
+        assert_eq!(
+            said(1_234, &["a count is wrong"]),
+            "1,234 jobs were checked, and there is a problem: a count is wrong"
+        );
+        assert!(said(2, &["one", "two"]).ends_with("there are 2 problems. The first: one"));
+    }
 }

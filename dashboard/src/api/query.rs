@@ -92,6 +92,51 @@ impl JobQuery {
     }
 }
 
+/// The order in which jobs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// By queue and state; in a state, the job that starts, is due, or has ended first.
+    Oldest,
+    /// The reverse of it.
+    Newest,
+}
+
+impl Order {
+    /// The order of a list for which none is given: of jobs that have ended, the newest come first.
+    pub fn of_state(state: Option<&str>) -> Self {
+        match state {
+            Some("completed" | "dead" | "cancelled") => Self::Newest,
+            _ => Self::Oldest,
+        }
+    }
+
+    /// The other order.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Oldest => Self::Newest,
+            Self::Newest => Self::Oldest,
+        }
+    }
+}
+
+/// In which order a request asks for jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct Ordering {
+    /// Default: `newest` if the state is `completed`, `dead` or `cancelled`, else `oldest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+}
+
+impl Ordering {
+    /// The order in which jobs of this state, or of all states, are listed.
+    pub fn of_state(self, state: Option<&str>) -> Order {
+        self.order.unwrap_or_else(|| Order::of_state(state))
+    }
+}
+
 /// Which part of a list a request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]

@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 use super::live::__path_events;
 use super::live::events;
 use crate::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Overview, Paging, Plugin, Problem,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Ordering, Overview, Paging, Plugin, Problem,
     QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
-use crate::change::make;
+use crate::change;
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -121,15 +121,18 @@ async fn groups(
 
 /// The jobs that match.
 #[utoipa::path(
-    get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Paging),
+    get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery, Ordering, Paging),
     responses((status = 200, body = JobPage), (status = "default", body = Problem, content_type = "application/problem+json"))
 )]
 async fn jobs(
     State(site): State<Arc<Site>>,
     Query(query): Query<JobQuery>,
+    Query(ordering): Query<Ordering>,
     Query(page): Query<Paging>,
 ) -> Answered<JobPage> {
-    site.source.jobs(query.without_empty(), page).await.map(Json)
+    let query = query.without_empty();
+    let order = ordering.of_state(query.state.as_deref());
+    site.source.jobs(query, order, page).await.map(Json)
 }
 
 /// How many jobs match.
@@ -193,11 +196,8 @@ async fn quarantine(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -
 
 /// Reads the whole file and checks it. One check runs at a time.
 #[utoipa::path(post, path = "/api/v1/check", tag = "pond", responses((status = 200, body = Check), (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn check(State(site): State<Arc<Site>>) -> Answered<Check> {
-    let Ok(_checking) = site.checking.try_lock() else {
-        return Err(Problem::new(Code::Conflict, "another check runs: try again when it has ended"));
-    };
-    site.source.check().await.map(Json)
+async fn check(State(site): State<Arc<Site>>, Extension(visit): Extension<Visit>) -> Answered<Check> {
+    change::check(&site, &visit.actor).await.map(Json)
 }
 
 /// Makes a change.
@@ -212,5 +212,5 @@ async fn act(
     Extension(visit): Extension<Visit>,
     Sent(action): Sent<Action>,
 ) -> Answered<Done> {
-    make(&site, &visit.actor, action).await.map(Json)
+    change::make(&site, &visit.actor, action).await.map(Json)
 }

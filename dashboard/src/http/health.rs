@@ -17,8 +17,7 @@ pub(crate) async fn is_live() -> &'static str {
 
 /// Whether the queue can write; if not, the reason.
 pub(crate) async fn is_ready(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
-    let overview = site.source.overview().await?;
-    let (status, state) = match overview.degraded {
+    let (status, state) = match site.source.degraded().await? {
         None => (StatusCode::OK, serde_json::json!({ "status": "ready" })),
         Some(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "status": "degraded", "reason": reason }))

@@ -16,10 +16,6 @@ const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Even if nothing changes, ages and rates do.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a page's connection is kept: then the browser connects again. An application that shuts its server down
-/// gracefully waits for the connections, so none must stay for ever.
-const CONNECTION_TIME: Duration = Duration::from_secs(30);
-
 /// How soon a browser connects again.
 const RECONNECT_TIME: Duration = Duration::from_millis(250);
 
@@ -27,14 +23,12 @@ type Told = Result<Event, Infallible>;
 
 /// Tells pages when to ask again.
 pub(crate) async fn live(State(site): State<Arc<Site>>) -> Sse<impl Stream<Item = Told>> {
-    let stopping = site.stopping();
+    let ending = ending(&site);
     let told = stream::unfold((site, None), |(site, seen)| async move {
         let revision = next_revision(&site, seen).await?;
         Some((Ok(Event::default().event("change").data(revision.to_string())), (site, Some(revision))))
     });
-    let begun = stream::once(async { Ok(Event::default().retry(RECONNECT_TIME).comment("begun")) });
-    let ending = tokio::time::timeout(CONNECTION_TIME, stopping);
-    Sse::new(begun.chain(told).take_until(ending)).keep_alive(KeepAlive::default())
+    Sse::new(begun().chain(told).take_until(ending)).keep_alive(KeepAlive::default())
 }
 
 /// Waits until the revision is another one than `seen`, or for the idle interval. `None` if the source has none any more.
@@ -59,5 +53,16 @@ async fn next_revision(site: &Site, seen: Option<u64>) -> Option<u64> {
 pub(crate) async fn events(State(site): State<Arc<Site>>) -> Sse<impl Stream<Item = Told>> {
     let told = site.source.events();
     let told = told.map(|event| Ok(Event::default().data(serde_json::to_string(&event).unwrap_or_default())));
-    Sse::new(told.take_until(site.stopping())).keep_alive(KeepAlive::default())
+    Sse::new(begun().chain(told).take_until(ending(&site))).keep_alive(KeepAlive::default())
+}
+
+/// What a stream begins with.
+fn begun() -> impl Stream<Item = Told> {
+    stream::once(async { Ok(Event::default().retry(RECONNECT_TIME).comment("begun")) })
+}
+
+/// When a stream ends, even if there is more to tell.
+fn ending(site: &Site) -> impl Future<Output = ()> + Send + use<> {
+    let ending = tokio::time::timeout(site.connection_time(), site.stopping());
+    async move { drop(ending.await) }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn act(
         Err(found) => problem(&site, &visit, &found),
         Ok((action, back)) => {
             let note = match make(&site, &visit.actor, action).await {
-                Ok(done) => Note { text: done.message, is_problem: false },
+                Ok(done) => Note { is_problem: !done.problems.is_empty(), text: done.message },
                 Err(problem) => Note { text: problem.detail, is_problem: true },
             };
             let number = site.keep(note);
@@ -66,8 +66,9 @@ fn with_note(base: &str, back: &str, note: u64) -> String {
 }
 
 /// The action, with what was entered into the fields. Their names are places in the action, with the type if it is not a
-/// text: `/reason`, `/overrides/concurrency:json`. A field in which nothing was entered leaves its place out, and so does one
-/// that still has the value with which it was shown, which the field `was:` and its name has.
+/// text: `/reason`, `/overrides/concurrency:json`. A field in which nothing was entered leaves its place out, or puts `null`
+/// there if it is `nullable`. A field that still has the value with which it was shown, which the field `was:` and its name
+/// has, leaves its place out.
 fn action_of(json: &str, fields: &Fields) -> Result<Action, Problem> {
     let invalid = |error: serde_json::Error| Problem::invalid(format!("The form cannot be read: {error}"));
     let mut action: Value = serde_json::from_str(json).map_err(invalid)?;
@@ -80,14 +81,14 @@ fn action_of(json: &str, fields: &Fields) -> Result<Action, Problem> {
         }
         let (place, kind) = name.split_once(':').unwrap_or((name, "text"));
         match (text.trim(), kind) {
-            ("", "json") => {}
-            (json, "json") => {
+            ("", "nullable" | "nullable_json") => put(&mut action, place, Value::Null),
+            ("", "json" | "option") => {}
+            (json, "json" | "nullable_json") => {
                 let value = serde_json::from_str(json).map_err(|error| {
                     Problem::invalid(format!("{} is no JSON: {error}", place.trim_start_matches('/')))
                 })?;
                 put(&mut action, place, value);
             }
-            ("", "option") => {}
             (text, "lines") => {
                 put(&mut action, place, text.lines().map(str::trim).filter(|line| !line.is_empty()).collect())
             }
@@ -117,7 +118,7 @@ fn put(within: &mut Value, place: &str, value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Overrides;
+    use crate::api::{Misfire, Overrides, ScheduleChange};
 
     fn fields(fields: &[(&str, &str)]) -> Fields {
         fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -138,14 +139,39 @@ mod tests {
         let entered = [
             ("/change/priority:json", "5"),
             ("was:/change/priority:json", "5"),
-            ("/change/payload:json", "{\r\n  \"n\": 1\r\n}"),
-            ("was:/change/payload:json", "{\n  \"n\": 1\n}"),
+            ("/change/payload_text:option", "{\r\n  \"n\": 1\r\n}"),
+            ("was:/change/payload_text:option", "{\n  \"n\": 1\n}"),
             ("/change/tags:lines", "customer 7\r\n\r\nnew"),
             ("was:/change/tags:lines", "customer 7"),
         ];
         let tags = Some(vec!["customer 7".to_owned(), "new".to_owned()]);
         let change = crate::api::Change { tags, ..crate::api::Change::default() };
         let expected = Action::UpdateJob { id: "1".to_owned(), change };
+        assert_eq!(action_of(json, &fields(&entered)), Ok(expected));
+    }
+
+    #[test]
+    fn a_field_that_was_emptied_removes_what_need_not_be_there() {
+        let json = r#"{"action":"update_schedule","name":"daily","change":{}}"#;
+        let entered = [
+            ("/change/misfire:option", "once"),
+            ("was:/change/misfire:option", "once"),
+            ("/change/misfire/all/at_most:json", "3"),
+            ("was:/change/misfire/all/at_most:json", ""),
+            ("/change/starts_at:nullable", ""),
+            ("was:/change/starts_at:nullable", ""),
+            ("/change/ends_at:nullable", ""),
+            ("was:/change/ends_at:nullable", "2026-11-28T16:29:00.000Z"),
+            ("/change/at_most:nullable_json", "7"),
+            ("was:/change/at_most:nullable_json", ""),
+        ];
+        let change = ScheduleChange {
+            misfire: Some(Misfire::All { at_most: 3 }),
+            ends_at: Some(None),
+            at_most: Some(Some(7)),
+            ..ScheduleChange::default()
+        };
+        let expected = Action::UpdateSchedule { name: "daily".to_owned(), change };
         assert_eq!(action_of(json, &fields(&entered)), Ok(expected));
     }
 

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::api::{JobQuery, Time};
+use crate::api::{JobQuery, Order, Ordering, Time};
 
-/// The form. It keeps the queue and the state.
-pub fn filters(query: &JobQuery, address: &str, with_queue: bool) -> Markup {
+/// The form. It keeps the queue, the state and the order.
+pub fn filters(query: &JobQuery, ordering: Ordering, address: &str, with_queue: bool) -> Markup {
     let field = |name: &str, label: &str, value: &Option<String>, hint: &str| {
         html! {
             div.field {
@@ -27,6 +27,7 @@ pub fn filters(query: &JobQuery, address: &str, with_queue: bool) -> Markup {
             summary { "Filter" }
             form method="get" action=(address) {
                 @if let Some(state) = &query.state { input type="hidden" name="state" value=(state); }
+                @if let Some(order) = ordering.order { input type="hidden" name="order" value=(word(order)); }
                 @if with_queue { (field("queue", "Queue", &query.queue, "")) }
                 (field("kind", "Kind", &query.kind, ""))
                 (field("tag", "Tag", &query.tag, "tenant:7"))
@@ -44,5 +45,13 @@ pub fn filters(query: &JobQuery, address: &str, with_queue: bool) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The order as it is part of an address.
+fn word(order: Order) -> &'static str {
+    match order {
+        Order::Oldest => "oldest",
+        Order::Newest => "newest",
     }
 }

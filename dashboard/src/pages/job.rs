@@ -226,8 +226,8 @@ fn edit(view: &View<'_>, job: &Job) -> Markup {
                 }
                 @if is_json {
                     label for="payload" { "Payload" }
-                    (view.was("/change/payload:json", &job.payload.text))
-                    textarea id="payload" name="/change/payload:json" rows="8" spellcheck="false" { "\n" (job.payload.text) }
+                    (view.was("/change/payload_text:option", &job.payload.text))
+                    textarea id="payload" name="/change/payload_text:option" rows="8" spellcheck="false" { "\n" (job.payload.text) }
                 }
                 button.button type="submit" { "Change" }
             }))

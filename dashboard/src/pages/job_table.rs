@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::view::{Place, STATES, Style, View, moment, number, state_badge};
-use crate::api::{Action, Counts, JobPage, JobQuery, JobRow};
+use crate::api::{Action, Counts, JobPage, JobQuery, JobRow, Order, Ordering};
 
 /// The states with the numbers of their jobs.
 pub fn state_tabs(view: &View<'_>, query: &JobQuery, counts: Option<&Counts>) -> Markup {
@@ -28,43 +28,72 @@ pub fn bulk(view: &View<'_>, query: &JobQuery) -> Markup {
     let state = query.state.as_deref();
     let is_any_of = |states: &[&str]| state.is_none_or(|state| states.contains(&state));
     html! {
-        div.row.bulk {
-            @if state == Some("dead") {
-                (view.button("Redrive all …", Style::Small, &Action::RedriveJobs { jobs: jobs(), error_group: None }))
-                (view.button("Purge all …", Style::Small, &Action::PurgeJobs { jobs: jobs(), error_group: None }))
-            }
-            @if is_any_of(&["scheduled", "retrying"]) {
-                (view.button("Run all now …", Style::Small, &Action::RunJobsNow { jobs: jobs() }))
-            }
-            @if is_any_of(&["pending", "scheduled", "running", "retrying"]) {
-                (view.button("Cancel all …", Style::Small, &Action::CancelJobs { jobs: jobs(), reason: String::new() }))
-            }
-            @if is_any_of(&["pending", "scheduled", "retrying", "dead"]) {
-                (view.button("Move all …", Style::Small, &Action::MoveJobs { jobs: jobs(), queue: String::new() }))
-            }
-            @if state != Some("running") {
-                (view.button("Delete all …", Style::Small, &Action::DeleteJobs { jobs: jobs() }))
-            }
+        @if state == Some("dead") {
+            (view.button("Redrive all …", Style::Small, &Action::RedriveJobs { jobs: jobs(), error_group: None }))
+            (view.button("Purge all …", Style::Small, &Action::PurgeJobs { jobs: jobs(), error_group: None }))
+        }
+        @if is_any_of(&["scheduled", "retrying"]) {
+            (view.button("Run all now …", Style::Small, &Action::RunJobsNow { jobs: jobs() }))
+        }
+        @if is_any_of(&["pending", "scheduled", "running", "retrying"]) {
+            (view.button("Cancel all …", Style::Small, &Action::CancelJobs { jobs: jobs(), reason: String::new() }))
+        }
+        @if is_any_of(&["pending", "scheduled", "retrying", "dead"]) {
+            (view.button("Move all …", Style::Small, &Action::MoveJobs { jobs: jobs(), queue: String::new() }))
+        }
+        @if state != Some("running") {
+            (view.button("Delete all …", Style::Small, &Action::DeleteJobs { jobs: jobs() }))
         }
     }
 }
 
-/// The jobs of a page, and the way to the next one.
-pub fn table(view: &View<'_>, query: &JobQuery, page: &JobPage, with_queue: bool) -> Markup {
-    #[derive(Serialize)]
-    struct Next<'q> {
-        #[serde(flatten)]
-        query: &'q JobQuery,
-        after: &'q str,
-    }
-    let next = page.next.as_deref().map(|after| {
-        let of_page = JobQuery { queue: query.queue.clone().filter(|_| with_queue), ..query.clone() };
-        let parameters = Next { query: &of_page, after };
-        match &query.queue {
-            Some(queue) if !with_queue => view.link_with(Place::Queue(queue), &parameters),
-            _ => view.link_with(Place::Jobs, &parameters),
+/// A list of jobs, as its page is asked for.
+pub struct List<'l> {
+    pub query: &'l JobQuery,
+    pub ordering: Ordering,
+    /// Whether its jobs can be of several queues.
+    pub with_queue: bool,
+}
+
+#[derive(Serialize)]
+struct Address<'l> {
+    #[serde(flatten)]
+    query: &'l JobQuery,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'l str>,
+}
+
+impl List<'_> {
+    /// The address of one of its pages.
+    fn link(&self, view: &View<'_>, Ordering { order }: Ordering, after: Option<&str>) -> String {
+        match &self.query.queue {
+            Some(queue) if !self.with_queue => {
+                let query = &JobQuery { queue: None, ..self.query.clone() };
+                view.link_with(Place::Queue(queue), &Address { query, order, after })
+            }
+            _ => view.link_with(Place::Jobs, &Address { query: self.query, order, after }),
         }
-    });
+    }
+}
+
+/// The way to the same list in the other order.
+pub fn order_link(view: &View<'_>, list: &List<'_>) -> Markup {
+    let other = list.ordering.of_state(list.query.state.as_deref()).reversed();
+    let (now, then) = match other {
+        Order::Oldest => ("Newest first", "oldest first"),
+        Order::Newest => ("Oldest first", "newest first"),
+    };
+    html! {
+        span.order { (now) " · " a href=(list.link(view, Ordering { order: Some(other) }, None)) { (then) } }
+    }
+}
+
+/// The jobs of a page, and the way to the next one.
+pub fn table(view: &View<'_>, list: &List<'_>, page: &JobPage) -> Markup {
+    let with_queue = list.with_queue;
+    let next = page.next.as_deref().map(|after| list.link(view, list.ordering, Some(after)));
     html! {
         @if page.jobs.is_empty() {
             p.empty {

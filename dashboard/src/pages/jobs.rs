@@ -8,11 +8,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::filters::filters;
-use super::job_table::{bulk, state_tabs, table};
+use super::job_table::{List, bulk, order_link, state_tabs, table};
 use super::problem::shown;
 use super::search::{Found, search};
 use super::view::{Place, Section, View};
-use crate::api::{JobQuery, Paging, Problem};
+use crate::api::{JobQuery, Ordering, Paging, Problem};
 use crate::http::Query;
 use crate::safety::Visit;
 use crate::site::Site;
@@ -22,20 +22,24 @@ pub(crate) async fn jobs(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
     query: Result<Query<JobQuery>, Problem>,
+    ordering: Result<Query<Ordering>, Problem>,
     page: Result<Query<Paging>, Problem>,
 ) -> Response {
     let view = View::new(&site, &visit);
-    shown(&view, Section::Jobs, made(&view, query, page).await)
+    shown(&view, Section::Jobs, made(&view, query, ordering, page).await)
 }
 
 async fn made(
     view: &View<'_>,
     query: Result<Query<JobQuery>, Problem>,
+    ordering: Result<Query<Ordering>, Problem>,
     page: Result<Query<Paging>, Problem>,
 ) -> Result<(String, Markup), Problem> {
-    let (Query(query), Query(page)) = (query?, page?);
+    let (Query(query), Query(ordering), Query(page)) = (query?, ordering?, page?);
     let query = query.without_empty();
-    let Found { page, is_quick } = search(&*view.site.source, &query, page).await?;
+    let Found { page, is_quick } =
+        search(&*view.site.source, &query, ordering.of_state(query.state.as_deref()), page).await?;
+    let list = List { query: &query, ordering, with_queue: true };
     let content = html! {
         div.head {
             h1 { "Jobs" }
@@ -46,9 +50,9 @@ async fn made(
             }
         }
         (state_tabs(view, &query, None))
-        (filters(&query, &view.link(Place::Jobs), true))
-        (bulk(view, &query))
-        div id="jobs" data-live[is_quick] { (table(view, &query, &page, true)) }
+        (filters(&query, ordering, &view.link(Place::Jobs), true))
+        div.row.bulk { (bulk(view, &query)) (order_link(view, &list)) }
+        div id="jobs" data-live[is_quick] { (table(view, &list, &page)) }
     };
     Ok(("Jobs".to_owned(), content))
 }

@@ -13,7 +13,7 @@ use super::problem::problem;
 use super::view::{Section, View};
 use crate::api::{Code, Problem};
 use crate::options::Access;
-use crate::safety::{SESSION_COOKIE, Visit, equal};
+use crate::safety::{Visit, equal, sessions};
 use crate::site::Site;
 
 /// The page with the form.
@@ -52,7 +52,7 @@ pub(crate) async fn log_in(
 ) -> Response {
     match &site.options.access {
         Access::Token(token) if equal(entered.token.trim(), token) => {
-            with_cookie(&visit, &headers, &format!("{SESSION_COOKIE}={}", site.secrets.session))
+            with_cookie(&visit, &headers, &format!("{}={}", visit.session_cookie, site.secrets.begin_session()))
         }
         Access::Token(_) => login(&site, &visit, Some("This is not the token.")),
         _ => problem(&site, &visit, &Problem::not_found("This dashboard has no token.")),
@@ -64,7 +64,7 @@ pub(crate) struct Leaving {
     form: String,
 }
 
-/// Takes the cookie back.
+/// Ends the session, and takes the cookie back.
 pub(crate) async fn log_out(
     State(site): State<Arc<Site>>,
     Extension(visit): Extension<Visit>,
@@ -74,7 +74,8 @@ pub(crate) async fn log_out(
     if !equal(&leaving.form, &site.secrets.form) {
         return problem(&site, &visit, &Problem::new(Code::Forbidden, "The form is out of date: load the page again."));
     }
-    with_cookie(&visit, &headers, &format!("{SESSION_COOKIE}=; Max-Age=0"))
+    sessions(&headers, &visit.session_cookie).for_each(|session| site.secrets.end_session(session));
+    with_cookie(&visit, &headers, &format!("{}=; Max-Age=0", visit.session_cookie))
 }
 
 fn with_cookie(visit: &Visit, headers: &HeaderMap, cookie: &str) -> Response {

@@ -39,6 +39,7 @@ async fn made(view: &View<'_>) -> Result<(String, Markup), Problem> {
             (process(view, &overview))
             @if !overview.limits.is_empty() { (limits(&overview.limits)) }
         }
+        (file(view))
     };
     Ok(("Queues".to_owned(), content))
 }
@@ -162,6 +163,33 @@ fn storage(storage: &Storage) -> Markup {
                 ("written", storage.written_bytes.map(|written| html! { (bytes(written)) })),
                 ("compactions", Some(html! { (number(storage.compactions)) })),
             ]))
+        }
+    }
+}
+
+/// What can be done with the file.
+fn file(view: &View<'_>) -> Markup {
+    html! {
+        @if view.can_change() {
+            section {
+                details {
+                    summary { "The whole file" }
+                    p.hint { "A check reads all of it. While it is compacted, reads and writes wait." }
+                    div.row {
+                        (view.button("Check it", Style::Plain, &Action::Check))
+                        (view.button("Give its free space back", Style::Plain, &Action::Compact))
+                    }
+                    @if view.visit.actor.is_local {
+                        (view.form(&Action::Backup { path: String::new() }, html! {
+                            label for="backup" { "Copy it to this path, at which nothing is" }
+                            div.row {
+                                input id="backup" name="/path" required placeholder="/var/backups/jobs.redb" autocomplete="off";
+                                button.button type="submit" { "Back up" }
+                            }
+                        }))
+                    }
+                }
+            }
         }
     }
 }

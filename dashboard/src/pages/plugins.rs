@@ -8,7 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::problem::shown;
-use super::view::{Place, Section, Style, View, badge, number, pairs};
+use super::view::{Place, Section, Style, View, badge, bytes, number, pairs, seconds};
 use crate::api::{Action, Plugin, PluginState, Problem};
 use crate::safety::Visit;
 use crate::site::Site;
@@ -50,6 +50,8 @@ fn card(view: &View<'_>, plugin: &Plugin) -> Markup {
                     (number(plugin.broken)) ", " (number(plugin.traps)) " by a trap, " (number(plugin.broken_in_a_row)) " in a row now"
                 })),
                 ("suspended", Some(html! { (number(plugin.suspensions)) " times" })),
+                ("computed", Some(html! { (seconds(plugin.compute_seconds)) })),
+                ("memory, at most", Some(html! { (bytes(plugin.memory_bytes_max)) })),
                 ("grants", Some(html! {
                     @if plugin.grants.is_empty() { "none" }
                     ul { @for grant in &plugin.grants { li { (grant) } } }

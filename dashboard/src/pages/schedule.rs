@@ -11,7 +11,7 @@ use super::job::body;
 use super::problem::shown;
 use super::schedules::{badges, verbs};
 use super::view::{Place, Section, Style, View, moment, number, pairs, seconds};
-use crate::api::{Action, Format, Problem, Schedule, ScheduleChange};
+use crate::api::{Action, Format, Misfire, Overlap, Problem, Schedule, ScheduleChange, Time};
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -70,30 +70,121 @@ fn facts(view: &View<'_>, schedule: &Schedule) -> Markup {
     ])
 }
 
-/// The form that changes the times or the payload.
+/// The form that changes the schedule. What is not changed in it is not sent.
 fn edit(view: &View<'_>, schedule: &Schedule) -> Markup {
     let is_json = schedule.payload.format == Format::Json && !schedule.payload.is_cut && !schedule.payload.is_redacted;
     let action = Action::UpdateSchedule { name: schedule.name.clone(), change: ScheduleChange::default() };
     html! {
         details {
             summary { "Change it" }
-            p.hint { "What is left empty stays as it is. The application changes it back if it stores the schedule again." }
+            p.hint { "The application changes it back if it stores the schedule again. Other times are given as one of the first two." }
             (view.form(&action, html! {
                 div.fields {
                     div.field { label for="cron" { "Cron expression" } input id="cron" name="/change/cron:option" placeholder="0 3 * * *"; }
                     div.field { label for="zone" { "Time zone" } input id="zone" name="/change/zone:option" placeholder="Europe/Berlin"; }
                     div.field {
                         label for="every" { "Or every so many seconds" }
-                        input id="every" name="/change/every_seconds:json" type="number" min="1" step="any";
+                        input id="every" name="/change/every_seconds:json" type="number" min="0" step="any";
                     }
+                    (misfire(view, schedule.misfire))
+                    (overlap(view, schedule.overlap))
+                    (jitter(view, schedule.jitter_seconds))
+                    (bound(view, "starts_at", "Not before (UTC)", schedule.starts_at))
+                    (bound(view, "ends_at", "Not after (UTC)", schedule.ends_at))
+                    (at_most(view, schedule.at_most))
                 }
                 @if is_json {
                     label for="payload" { "Payload" }
-                    (view.was("/change/payload:json", &schedule.payload.text))
-                    textarea id="payload" name="/change/payload:json" rows="6" spellcheck="false" { "\n" (schedule.payload.text) }
+                    (view.was("/change/payload_text:option", &schedule.payload.text))
+                    textarea id="payload" name="/change/payload_text:option" rows="6" spellcheck="false" { "\n" (schedule.payload.text) }
                 }
                 button.button type="submit" { "Change" }
             }))
+        }
+    }
+}
+
+/// A choice of one of these values, each with its words.
+fn choice<'c>(
+    view: &View<'_>,
+    id: &str,
+    label: &str,
+    now: &str,
+    values: impl IntoIterator<Item = (&'c str, String)>,
+) -> Markup {
+    let name = format!("/change/{id}:option");
+    html! {
+        div.field {
+            label for=(id) { (label) }
+            (view.was(&name, now))
+            select id=(id) name=(name) {
+                @for (value, words) in values { option value=(value) selected[value == now] { (words) } }
+            }
+        }
+    }
+}
+
+fn misfire(view: &View<'_>, misfire: Misfire) -> Markup {
+    let (now, at_most) = match misfire {
+        Misfire::Skip => ("skip", String::new()),
+        Misfire::All { at_most } => ("", at_most.to_string()),
+        _ => ("once", String::new()),
+    };
+    let mut values = vec![("skip", Misfire::Skip.to_string()), ("once", Misfire::Once.to_string())];
+    if now.is_empty() {
+        values.insert(0, ("", misfire.to_string()));
+    }
+    let name = "/change/misfire/all/at_most:json";
+    html! {
+        (choice(view, "misfire", "Missed runs", now, values))
+        div.field {
+            label for="make_up" { "Or make up so many of them" }
+            (view.was(name, &at_most))
+            input id="make_up" name=(name) type="number" min="1" max="1000" value=(at_most);
+        }
+    }
+}
+
+fn overlap(view: &View<'_>, overlap: Overlap) -> Markup {
+    let now = match overlap {
+        Overlap::Allow => "allow",
+        Overlap::Queue => "queue",
+        _ => "skip",
+    };
+    let values = [("allow", Overlap::Allow), ("skip", Overlap::Skip), ("queue", Overlap::Queue)];
+    choice(view, "overlap", "Overlapping runs", now, values.map(|(value, overlap)| (value, overlap.to_string())))
+}
+
+fn jitter(view: &View<'_>, seconds: f64) -> Markup {
+    let (name, now) = ("/change/jitter_seconds:json", seconds.to_string());
+    html! {
+        div.field {
+            label for="jitter" { "Jitter in seconds" }
+            (view.was(name, &now))
+            input id="jitter" name=(name) type="number" min="0" max="86400" step="any" value=(now);
+        }
+    }
+}
+
+/// A time that there need not be: an empty field removes it.
+fn bound(view: &View<'_>, id: &str, label: &str, at: Option<Time>) -> Markup {
+    let (name, now) = (format!("/change/{id}:nullable"), at.map(|at| at.to_string()).unwrap_or_default());
+    html! {
+        div.field {
+            label for=(id) { (label) }
+            (view.was(&name, &now))
+            input id=(id) name=(name) placeholder="2026-11-28T16:29" autocomplete="off" value=(now);
+        }
+    }
+}
+
+fn at_most(view: &View<'_>, runs: Option<u64>) -> Markup {
+    let (name, now) = ("/change/at_most:nullable_json", runs.map(|runs| runs.to_string()).unwrap_or_default());
+    html! {
+        div.field {
+            label for="at_most" { "Runs, at most" }
+            (view.was(name, &now))
+            input id="at_most" name=(name) type="number" min="1" value=(now);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::{JobPage, JobQuery, Paging, Problem};
+use crate::api::{JobPage, JobQuery, Order, Paging, Problem};
 use crate::source::Source;
 
 /// How long a page searches, at most: then it shows what there is, and where the search goes on.
@@ -19,17 +19,17 @@ pub struct Found {
 }
 
 /// Finds a page of jobs. One reading looks at 10,000 jobs at most, which is little where few of a million match.
-pub async fn search(source: &dyn Source, query: &JobQuery, paging: Paging) -> Result<Found, Problem> {
+pub async fn search(source: &dyn Source, query: &JobQuery, order: Order, paging: Paging) -> Result<Found, Problem> {
     let begun = Instant::now();
     let limit = paging.entries();
-    let mut page = source.jobs(query.clone(), paging).await?;
+    let mut page = source.jobs(query.clone(), order, paging).await?;
     while let Some(after) = page.next.take() {
         if page.jobs.len() >= limit || begun.elapsed() >= SEARCH_TIME {
             page.next = Some(after);
             break;
         }
         let rest = Paging { after: Some(after), limit: Some(limit - page.jobs.len()) };
-        let found = source.jobs(query.clone(), rest).await?;
+        let found = source.jobs(query.clone(), order, rest).await?;
         page.jobs.extend(found.jobs);
         page.next = found.next;
     }

@@ -10,8 +10,23 @@ use super::secrets::{Secrets, equal};
 use crate::api::{Code, Problem};
 use crate::options::{Access, Options};
 
-/// The cookie of those who have entered the token.
-pub(crate) const SESSION_COOKIE: &str = "millpond_session";
+/// The name of the cookie of those who have entered the token. Browsers send a cookie to all ports of a host, so the port is
+/// part of the name: two dashboards on one host do not take each other's cookie.
+pub(crate) fn session_cookie(host: Option<&str>) -> String {
+    match host.and_then(|host| host.rsplit_once(':')) {
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("millpond_session_{port}")
+        }
+        _ => "millpond_session".to_owned(),
+    }
+}
+
+/// The values of that cookie: a dashboard that is mounted above this one has one of the same name.
+pub(crate) fn sessions<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(move |(own, _)| *own == name).map(|(_, value)| value)
+}
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +51,15 @@ impl Peer {
             Self::Address(address) => address.ip().to_canonical().is_loopback(),
         }
     }
+
+    /// Whether a request comes from the same machine, and not through a proxy on it.
+    pub fn is_on_this_machine(parts: &Parts) -> bool {
+        match Self::of(parts) {
+            Some(Self::Socket) => true,
+            Some(peer) => peer.is_local() && !is_forwarded(&parts.headers),
+            None => false,
+        }
+    }
 }
 
 /// Checks that whoever asks may use the dashboard. What `needs_token` is false for is what the token is entered with.
@@ -43,7 +67,7 @@ pub(super) fn check(options: &Options, secrets: &Secrets, parts: &Parts, needs_t
     check_host(options, parts)?;
     match &options.access {
         Access::App => Ok(()),
-        Access::Token(token) if needs_token => check_token(token, secrets, &parts.headers),
+        Access::Token(token) if needs_token => check_token(token, secrets, parts),
         Access::Token(_) => Ok(()),
         Access::Loopback => check_loopback(parts),
     }
@@ -70,19 +94,13 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
     ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name))
 }
 
-fn check_token(token: &str, secrets: &Secrets, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_token(token: &str, secrets: &Secrets, parts: &Parts) -> Result<(), Problem> {
+    let (headers, name) = (&parts.headers, session_cookie(host(parts).as_deref()));
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let is_known = bearer.is_some_and(|given| equal(given.trim(), token))
-        || cookie(headers, SESSION_COOKIE).is_some_and(|given| equal(given, &secrets.session));
+        || sessions(headers, &name).any(|given| secrets.is_session(given));
     if is_known { Ok(()) } else { Err(Problem::new(Code::Unauthorized, "a token is needed, and this is not it")) }
-}
-
-/// The value of a cookie.
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(own, _)| *own == name).map(|(_, value)| value)
 }
 
 /// Checks the host that the request is for: a foreign name that leads to this machine must not make a browser trust it.
@@ -132,6 +150,20 @@ mod tests {
     fn the_port_is_no_part_of_the_host() {
         for (text, host) in [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("", "")] {
             assert_eq!(without_port(text), host);
+        }
+    }
+
+    #[test]
+    fn the_port_is_part_of_the_name_of_the_cookie() {
+        for (host, name) in [
+            (Some("localhost:3001"), "millpond_session_3001"),
+            (Some("[::1]:3001"), "millpond_session_3001"),
+            (Some("[::1]"), "millpond_session"),
+            (Some("pond.example"), "millpond_session"),
+            (Some("pond.example:x; a=b"), "millpond_session"),
+            (None, "millpond_session"),
+        ] {
+            assert_eq!(session_cookie(host), name, "{host:?}");
         }
     }
 

@@ -6,7 +6,7 @@ mod origin;
 mod secrets;
 mod visit;
 
-pub(crate) use access::{Peer, SESSION_COOKIE};
+pub(crate) use access::{Peer, sessions};
 pub(crate) use headers::{asset_headers, security_headers};
 pub(crate) use secrets::{Secrets, equal};
 pub(crate) use visit::{Visit, guard};

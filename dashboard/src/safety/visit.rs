@@ -22,6 +22,8 @@ pub(crate) struct Visit {
     pub base: String,
     /// The path and the query within the dashboard: `/jobs?state=dead`.
     pub here: String,
+    /// The name of the cookie of those who have entered the token.
+    pub session_cookie: String,
     /// Who asks.
     pub actor: Actor,
 }
@@ -77,7 +79,9 @@ impl Visit {
             Peer::Socket => "local".to_owned(),
             Peer::Address(address) => address.ip().to_string(),
         });
-        Self { base, here, actor: Actor { name: site.options.name_of(parts), address } }
+        let session_cookie = access::session_cookie(access::host(parts).as_deref());
+        let actor = Actor { name: site.options.name_of(parts), address, is_local: Peer::is_on_this_machine(parts) };
+        Self { base, here, session_cookie, actor }
     }
 }
 

@@ -105,6 +105,36 @@ async fn whoever_enters_the_token_gets_a_cookie_that_no_script_reads_and_no_othe
 }
 
 #[tokio::test]
+async fn whoever_logs_out_ends_the_own_session_and_no_other() {
+    use tower::ServiceExt;
+    let app = millpond_dashboard::router(Hostile::new("mail"), Options::new().token(TOKEN));
+    let form = |path: &str| {
+        let request = from("8.8.8.8:1", "pond.example:3001").method("POST").uri(path);
+        request.header("content-type", "application/x-www-form-urlencoded")
+    };
+    let enter = || app.clone().oneshot(form("/login").body(Body::from(format!("token={TOKEN}"))).unwrap());
+    let mut cookies = Vec::new();
+    for _ in 0..2 {
+        let entered = enter().await.unwrap();
+        cookies.push(entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned());
+    }
+    assert!(cookies[0].starts_with("millpond_session_3001=") && cookies[0] != cookies[1], "{cookies:?}");
+    let page = |cookie: &str| {
+        // A dashboard above this one has a cookie of the same name.
+        let cookies = format!("millpond_session_3001=other; {cookie}");
+        let request = from("8.8.8.8:1", "pond.example:3001").header("cookie", cookies).body(Body::empty()).unwrap();
+        let answer = app.clone().oneshot(request);
+        async move { crate::support::read(answer.await.unwrap()).await }
+    };
+    let text = page(&cookies[0]).await.text;
+    let value = text.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let leave = form("/logout").header("cookie", &cookies[0]).body(Body::from(format!("form={value}"))).unwrap();
+    assert_eq!(app.clone().oneshot(leave).await.unwrap().status(), StatusCode::SEE_OTHER);
+    assert_eq!(page(&cookies[0]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(page(&cookies[1]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn behind_the_own_layer_of_the_application_nobody_is_asked() {
     let request = Request::builder().uri("/").header("host", "pond.example").body(Body::empty()).unwrap();
     assert_eq!(get(Options::new().behind_own_auth(), request).await.status, 200);

@@ -162,3 +162,55 @@ async fn a_body_that_is_too_large_is_refused() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(source.acts.lock().unwrap().is_empty());
 }
+
+const BACKUP: &str = r#"{"action":"backup","path":"/var/backups/jobs.redb"}"#;
+
+#[tokio::test]
+async fn a_place_on_the_machine_is_named_only_from_that_machine() {
+    const TOKEN: &str = "a-token-of-26-characters-x";
+    let asks = |peer: &str| {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        let request = Request::builder().method("POST").uri("/api/v1/actions").header("host", "pond.example");
+        let request =
+            request.header("content-type", "application/json").header("authorization", format!("Bearer {TOKEN}"));
+        request.extension(axum::extract::ConnectInfo(peer))
+    };
+    let source = Hostile::new("done");
+    let options = || Options::new().token(TOKEN);
+    for request in [asks("192.168.0.7:1"), asks("127.0.0.1:1").header("x-forwarded-for", "1.2.3.4")] {
+        let answer = post(&source, options(), request.body(BACKUP.into()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+        assert!(answer.text.contains("on the same machine"), "{}", answer.text);
+    }
+    let unknown = Request::builder().method("POST").uri("/api/v1/actions").header("host", "pond.example");
+    let unknown = unknown.header("content-type", "application/json").body(BACKUP.into()).unwrap();
+    assert_eq!(post(&source, Options::new().behind_own_auth(), unknown).await.status, StatusCode::FORBIDDEN);
+    assert!(source.acts.lock().unwrap().is_empty());
+    assert_eq!(post(&source, options(), asks("127.0.0.1:1").body(BACKUP.into()).unwrap()).await.status, StatusCode::OK);
+    assert_eq!(source.acts.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_check_needs_a_permission_and_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let options = |permit: bool| {
+        let told = told.clone();
+        Options::new().permit(move |_, action| permit || *action != Action::Check).audit(move |audited| {
+            told.lock().unwrap().push((audited.action.name(), audited.outcome.is_ok()));
+        })
+    };
+    let check = || request("POST", "/api/v1/check").body(Body::empty()).unwrap();
+    let act = || api("").body(r#"{"action":"check"}"#.into()).unwrap();
+    for (request, permit, status) in [
+        (check(), false, StatusCode::FORBIDDEN),
+        (act(), false, StatusCode::FORBIDDEN),
+        (check(), true, StatusCode::OK),
+        (act(), true, StatusCode::OK),
+    ] {
+        assert_eq!(post(&Hostile::new("wrong"), options(permit), request).await.status, status);
+    }
+    let expected = [false, false, true, true].map(|is_permitted| ("check".to_owned(), is_permitted));
+    assert_eq!(*told.lock().unwrap(), expected);
+    // It changes nothing.
+    assert_eq!(post(&Hostile::new("wrong"), Options::new().read_only(true), check()).await.status, StatusCode::OK);
+}

@@ -3,11 +3,12 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
+use millpond_dashboard::api::Order;
 use millpond_dashboard::{Options, router};
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::{Hostile, get, read, request};
+use crate::support::{Hostile, get, read, request, send};
 
 #[tokio::test]
 async fn nested_pages_link_to_pages_below_the_same_path() {
@@ -59,6 +60,34 @@ async fn a_page_has_no_script_or_style_in_it() {
         assert!(!page.text.contains("<style") && !page.text.contains(" style=\"") && !page.text.contains(" onclick="));
         assert_eq!(page.text.matches("<script").count(), 1, "{path}");
     }
+}
+
+#[tokio::test]
+async fn lists_of_ended_jobs_begin_with_the_newest_and_can_be_reversed() {
+    for (path, asked, other) in [
+        ("/jobs", Order::Oldest, "/jobs?order=newest"),
+        ("/jobs?state=pending", Order::Oldest, "/jobs?state=pending&amp;order=newest"),
+        ("/jobs?state=dead", Order::Newest, "/jobs?state=dead&amp;order=oldest"),
+        ("/jobs?state=dead&order=oldest", Order::Oldest, "/jobs?state=dead&amp;order=newest"),
+        ("/queues/mail?state=completed", Order::Newest, "/queues/mail?state=completed&amp;order=oldest"),
+        ("/queues/mail?order=newest", Order::Newest, "/queues/mail?order=oldest"),
+    ] {
+        let source = Hostile::new("mail");
+        let page = send(source.clone(), Options::new(), request("GET", path).body(Body::empty()).unwrap()).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        let orders = source.orders.lock().unwrap();
+        assert!(!orders.is_empty() && orders.iter().all(|order| *order == asked), "{path}: {orders:?}");
+        assert!(page.text.contains(&format!("href=\"{other}\"")), "{path}: {}", page.text);
+    }
+    let next = get("/jobs?order=newest").await;
+    assert!(next.text.contains("href=\"/jobs?order=newest&amp;after=mail\""), "{}", next.text);
+    let source = Hostile::new("mail");
+    for (path, asked) in [("?state=cancelled", Order::Newest), ("?state=cancelled&order=oldest", Order::Oldest)] {
+        let path = format!("/api/v1/jobs{path}");
+        send(source.clone(), Options::new(), request("GET", &path).body(Body::empty()).unwrap()).await;
+        assert_eq!(source.orders.lock().unwrap().pop(), Some(asked), "{path}");
+    }
+    assert_eq!(get("/api/v1/jobs?order=sideways").await.status, StatusCode::BAD_REQUEST);
 }
 
 /// The page that asks before an action.

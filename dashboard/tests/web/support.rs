@@ -22,11 +22,20 @@ pub const POLYGLOT: &str = "jaVasCript:/*-/*`/*\\`/*'/*\"/**/(/* */oNcliCk=alert
 pub struct Hostile {
     pub text: &'static str,
     pub acts: Mutex<Vec<Action>>,
+    /// The orders in which jobs were asked for.
+    pub orders: Mutex<Vec<Order>>,
+    /// Whether its events go on for ever, though none comes.
+    pub is_quiet: bool,
 }
 
 impl Hostile {
     pub fn new(text: &'static str) -> Arc<Self> {
-        Arc::new(Self { text, acts: Mutex::default() })
+        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default(), is_quiet: false })
+    }
+
+    /// A harmless source at which nothing happens.
+    pub fn quiet() -> Arc<Self> {
+        Arc::new(Self { text: "mail", acts: Mutex::default(), orders: Mutex::default(), is_quiet: true })
     }
 
     fn text(&self) -> String {
@@ -77,8 +86,7 @@ impl Hostile {
         Schedule {
             name: self.text(),
             when: self.text(),
-            misfire: self.text(),
-            overlap: self.text(),
+            misfire: Misfire::All { at_most: 3 },
             queue: self.text(),
             kind: self.text(),
             payload: self.body(),
@@ -111,6 +119,10 @@ impl Source for Hostile {
         })
     }
 
+    fn degraded(&self) -> Answer<'_, Option<String>> {
+        ready(Some(self.text()))
+    }
+
     fn queue(&self, _name: &str) -> Answer<'_, QueueDetail> {
         let worker = Worker {
             concurrency: 4,
@@ -141,7 +153,8 @@ impl Source for Hostile {
         ready(GroupPage { groups: vec![group], next: Some(self.text()) })
     }
 
-    fn jobs(&self, _query: JobQuery, _page: Paging) -> Answer<'_, JobPage> {
+    fn jobs(&self, _query: JobQuery, order: Order, _page: Paging) -> Answer<'_, JobPage> {
+        self.orders.lock().unwrap().push(order);
         ready(JobPage { jobs: vec![self.row()], next: Some(self.text()) })
     }
 
@@ -212,6 +225,8 @@ impl Source for Hostile {
             broken_in_a_row: 3,
             traps: 1,
             suspensions: 1,
+            compute_seconds: 1.5,
+            memory_bytes_max: 1 << 20,
         }])
     }
 
@@ -232,7 +247,7 @@ impl Source for Hostile {
     }
 
     fn events(&self) -> BoxStream<'static, LiveEvent> {
-        stream::empty().boxed()
+        if self.is_quiet { stream::pending().boxed() } else { stream::empty().boxed() }
     }
 
     fn metrics(&self) -> Answer<'_, String> {
@@ -241,7 +256,7 @@ impl Source for Hostile {
 
     fn act(&self, action: Action) -> Answer<'_, Done> {
         self.acts.lock().unwrap().push(action);
-        ready(Done { changed: 1, id: None, message: self.text() })
+        ready(Done { changed: 1, message: self.text(), ..Done::default() })
     }
 }
 

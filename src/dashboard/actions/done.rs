@@ -4,12 +4,12 @@ use super::super::api::Done;
 
 /// One thing was changed.
 pub(super) fn done(message: String) -> Done {
-    Done { changed: 1, id: None, message }
+    Done { changed: 1, message, ..Done::default() }
 }
 
 /// Nothing was changed.
 pub(super) fn unchanged(message: String) -> Done {
-    Done { changed: 0, id: None, message }
+    Done { message, ..Done::default() }
 }
 
 /// So many jobs were changed: `3 jobs are cancelled`, `1 job is cancelled`.
@@ -18,5 +18,5 @@ pub(super) fn jobs(changed: u64, what: &str) -> Done {
         1 => format!("1 job is {what}"),
         jobs => format!("{jobs} jobs are {what}"),
     };
-    Done { changed, id: None, message }
+    Done { changed, message, ..Done::default() }
 }

@@ -5,6 +5,7 @@ use crate::{CancelOutcome, EnqueueStatus, JobId, JobPatch, Millpond, NewJob, Pri
 use super::super::api::{self, Change, Done, Problem};
 use super::super::queues::seconds;
 use super::done::{done, unchanged};
+use super::given_payload;
 
 pub(super) fn enqueue(pond: &Millpond, job: api::NewJob) -> Result<Done, Problem> {
     let queue = job.queue.clone();
@@ -19,7 +20,9 @@ pub(super) fn enqueue(pond: &Millpond, job: api::NewJob) -> Result<Done, Problem
 }
 
 fn new_job(job: api::NewJob) -> Result<NewJob, Problem> {
-    let mut new = NewJob::json(job.kind, &job.payload).tags(job.tags).headers(job.headers);
+    let json = Some(job.payload).filter(|payload| job.payload_text.is_none() || !payload.is_null());
+    let payload = given_payload(json, job.payload_text)?;
+    let mut new = NewJob::json(job.kind, &payload).tags(job.tags).headers(job.headers);
     if let Some(priority) = job.priority {
         new = new.priority(Priority::new(priority)?);
     }
@@ -55,7 +58,7 @@ pub(super) fn cancel(pond: &Millpond, id: JobId, reason: String) -> Result<Done,
 /// Changes a job that waits, or the payload of a dead letter.
 pub(super) fn update(pond: &Millpond, id: JobId, change: Change) -> Result<Done, Problem> {
     let job = pond.job(id)?;
-    let payload = change.payload.map(|payload| NewJob::json(job.kind, &payload));
+    let payload = given_payload(change.payload, change.payload_text)?.map(|payload| NewJob::json(job.kind, &payload));
     let is_more = change.priority.is_some() || change.tags.is_some() || change.run_at.is_some();
     match payload {
         Some(payload) if job.state == State::Dead && !is_more => pond.dead_letters().edit(id, payload).wait()?,

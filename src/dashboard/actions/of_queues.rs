@@ -60,7 +60,7 @@ pub(super) fn act(pond: &Millpond, action: Action) -> Result<Done, Problem> {
             let gone = queues::find(pond, &queue)?.obliterate().wait()?;
             let (jobs, schedules) = (gone.jobs, gone.schedules);
             let message = format!("queue {queue} is removed, with {jobs} jobs and {schedules} schedules");
-            Ok(Done { changed: jobs, id: None, message })
+            Ok(Done { changed: jobs, message, ..Done::default() })
         }
         Action::RenameQueue { queue, to } => {
             queues::find(pond, &queue)?.rename(&to).wait()?;

@@ -111,7 +111,7 @@ async fn fresh(version: &Version, guest: Guest) -> Result<Box<Warm>, (wasmtime::
 fn store(guest: Guest) -> Store<Guest> {
     let (call_bytes, ticks) = (guest.plugin.limits.call_bytes, guest.plugin.host.turn.ticks());
     let mut store = Store::new(&guest.plugin.sandbox.engine, guest);
-    store.limiter(|guest| &mut guest.meter);
+    store.limiter(|guest| guest);
     store.set_hostcall_fuel(call_bytes);
     store.set_max_component_handles(HANDLES);
     // At each deadline the guest yields, so that other tasks can run. An attempt that was ended meanwhile is dropped at

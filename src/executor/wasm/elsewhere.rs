@@ -51,7 +51,8 @@ impl<F: Future<Output = Outcome> + Send + 'static> GuestAttempt<F> {
         }
         let (Some(guests), Some(application)) = (guest_threads(), Tasks::current()) else { return false };
         let Place::Here(run) = std::mem::replace(&mut self.place, Place::Nowhere) else { return false };
-        let run = Computing { run, serving: self.serving.clone(), application };
+        let (serving, context) = (self.serving.clone(), self.context.clone());
+        let run = Computing { run, serving, context, application };
         self.place = Place::Elsewhere(guests.spawn_task(run.in_current_span().with_current_subscriber()));
         true
     }
@@ -66,7 +67,7 @@ impl<F: Future<Output = Outcome> + Send + 'static> Future for GuestAttempt<F> {
         let stays = this.serving.plugin.host.turn == Turn::EveryStep;
         let begins_elsewhere = !stays && this.serving.pace.computes() && this.hand_over();
         if !begins_elsewhere && let Place::Here(run) = &mut this.place {
-            let (polled, ticked) = this.serving.poll(run.as_mut(), task);
+            let (polled, ticked) = this.serving.poll(&this.context, run.as_mut(), task);
             if polled.is_ready() || !ticked || stays || !this.hand_over() {
                 return polled;
             }
@@ -92,6 +93,7 @@ impl<F> Drop for GuestAttempt<F> {
 struct Computing<F> {
     run: Pin<Box<F>>,
     serving: Arc<Serving>,
+    context: Context,
     /// The guest's network requests go through the application's runtime.
     application: Tasks,
 }
@@ -102,7 +104,7 @@ impl<F: Future<Output = Outcome>> Future for Computing<F> {
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Outcome> {
         let this = self.get_mut();
         let _application = this.application.enter();
-        this.serving.poll(this.run.as_mut(), task).0
+        this.serving.poll(&this.context, this.run.as_mut(), task).0
     }
 }
 

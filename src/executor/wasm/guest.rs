@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_rules::attempt::HANDLES;
+use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 
 use super::deployed::Deployed;
@@ -124,6 +125,31 @@ impl Guest {
             return Some(words);
         }
         self.last_words.clone()
+    }
+}
+
+/// The meter decides. What the memory has become is told before the attempt ends, so that one that is cut short counts, too.
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+        let grows = self.meter.memory_growing(current, desired, max)?;
+        self.plugin.service.has_memory(self.meter.memory());
+        Ok(grows)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+        self.meter.table_growing(current, desired, max)
+    }
+
+    fn instances(&self) -> usize {
+        self.meter.instances()
+    }
+
+    fn memories(&self) -> usize {
+        self.meter.memories()
+    }
+
+    fn tables(&self) -> usize {
+        self.meter.tables()
     }
 }
 

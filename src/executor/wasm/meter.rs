@@ -16,6 +16,11 @@ impl Meter {
     pub fn new(memory_max: usize, elements_max: usize) -> Self {
         Self { memory: 0, memory_max, elements: 0, elements_max }
     }
+
+    /// The bytes of all memories together.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
 }
 
 impl ResourceLimiter for Meter {

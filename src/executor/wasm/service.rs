@@ -1,5 +1,7 @@
 //! Counts how attempts of a plugin end, and suspends the plugin after too many that broke in a row.
 
+use std::time::Duration;
+
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Whether a plugin is suspended. Too many broken attempts in a row suspend it, whatever their jobs are.
@@ -11,6 +13,8 @@ pub(super) struct Service {
     broken: AtomicU64,
     traps: AtomicU64,
     suspensions: AtomicU64,
+    computed_nanos: AtomicU64,
+    memory_max: AtomicU64,
 }
 
 /// What has become of a plugin's attempts since its worker was started.
@@ -21,6 +25,10 @@ pub(crate) struct ServiceCounts {
     pub traps_total: u64,
     pub broken_in_a_row: u32,
     pub suspensions_total: u64,
+    /// How long the threads of attempts were busy with them.
+    pub computed: Duration,
+    /// The most memory that an attempt had, in bytes.
+    pub memory_max: u64,
 }
 
 impl Service {
@@ -33,7 +41,20 @@ impl Service {
             broken: AtomicU64::new(0),
             traps: AtomicU64::new(0),
             suspensions: AtomicU64::new(0),
+            computed_nanos: AtomicU64::new(0),
+            memory_max: AtomicU64::new(0),
         }
+    }
+
+    /// Records that a thread was busy with an attempt for this long.
+    pub fn computed(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.computed_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Records that an attempt has so much memory, in bytes.
+    pub fn has_memory(&self, bytes: usize) {
+        self.memory_max.fetch_max(bytes as u64, Ordering::Relaxed);
     }
 
     pub fn is_suspended(&self) -> bool {
@@ -76,6 +97,8 @@ impl Service {
             traps_total: self.traps.load(Ordering::Relaxed),
             broken_in_a_row: self.broken_in_a_row.load(Ordering::SeqCst),
             suspensions_total: self.suspensions.load(Ordering::Relaxed),
+            computed: Duration::from_nanos(self.computed_nanos.load(Ordering::Relaxed)),
+            memory_max: self.memory_max.load(Ordering::Relaxed),
         }
     }
 }
@@ -106,12 +129,18 @@ mod tests {
         service.resume();
         service.began();
         service.answered();
+        [3, 5, 4].into_iter().for_each(|amount| {
+            service.has_memory(amount);
+            service.computed(Duration::from_millis(amount as u64));
+        });
         let counts = ServiceCounts {
             attempts_total: 4,
             broken_total: 3,
             traps_total: 2,
             broken_in_a_row: 0,
             suspensions_total: 1,
+            computed: Duration::from_millis(12),
+            memory_max: 5,
         };
         assert_eq!(service.counts(), counts);
     }

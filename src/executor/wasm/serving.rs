@@ -9,6 +9,7 @@ use super::deployed::Deployed;
 use super::pace::Pace;
 use super::version::Version;
 use super::warm::IdleInstances;
+use crate::handler::Context;
 use crate::sync::RwLock;
 
 /// A registered plugin with the version that runs now, and what its attempts share: the idle instances and the pace.
@@ -35,11 +36,17 @@ impl Serving {
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(version);
     }
 
-    /// Polls an attempt, and returns whether a tick passed during the poll. If so, a guest that is not done has
-    /// computed until that tick.
-    pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
-        let before = self.plugin.sandbox.ticks();
+    /// Polls the attempt of this context, and returns whether a tick passed during the poll. If so, a guest that is not done
+    /// has computed until that tick.
+    pub fn poll<T>(
+        &self,
+        context: &Context,
+        run: Pin<&mut impl Future<Output = T>>,
+        task: &mut TaskContext<'_>,
+    ) -> (Poll<T>, bool) {
+        let (before, begun) = (self.plugin.sandbox.ticks(), context.facts().monotonic());
         let polled = run.poll(task);
+        self.plugin.service.computed(context.facts().monotonic().saturating_sub(begun));
         let ticks = self.plugin.sandbox.ticks().saturating_sub(before);
         match ticks {
             0 if polled.is_ready() => self.pace.was_short(),

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::every::Every;
 use crate::error::Error;
 use crate::events::Event;
 use crate::metrics::Used;
 use crate::runtime::engine::Engine;
 use crate::storage::{Batch, Compacted};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, block_on};
 use crate::time::Now;
 
 /// How often this checks whether the queue is idle, and how long the queue must have been idle: compacting holds up the
@@ -140,12 +142,34 @@ fn compact(engine: &Arc<Engine>) -> Result<Outcome, Error> {
     if used > file / USED_PARTS {
         return Ok(Outcome::NotWorthwhile);
     }
-    let Some(Compacted { before, after }) = engine.store.compact()? else { return Ok(Outcome::Busy) };
-    tracing::info!(before, after, "the file was compacted");
-    engine.metrics.compacted();
-    engine.bus.publish([Event::Compacted { before, after }]);
-    engine.moved.notify_waiters();
-    Ok(Outcome::Done)
+    Ok(move_pages(engine)?.map_or(Outcome::Busy, |_| Outcome::Done))
+}
+
+/// Compacts the file, and tells it. `None` if a read was under way.
+fn move_pages(engine: &Engine) -> Result<Option<Compacted>, Error> {
+    let compacted = engine.store.compact()?;
+    if let Some(Compacted { before, after }) = compacted {
+        tracing::info!(before, after, "the file was compacted");
+        engine.metrics.compacted();
+        engine.bus.publish([Event::Compacted { before, after }]);
+        engine.moved.notify_waiters();
+    }
+    Ok(compacted)
+}
+
+/// Compacts the file between two commits because a caller asks for it, however large it is and whatever runs.
+pub(in crate::runtime) fn compact_now(engine: &Arc<Engine>) -> Result<Option<Compacted>, Error> {
+    let (done, answer) = oneshot::channel();
+    let writer = engine.clone();
+    engine.to_writer.between(move || {
+        let compacted = writer.check_writable().and_then(|()| move_pages(&writer));
+        if compacted.is_err() {
+            // After an I/O error the writer finds that it cannot write either, and heals.
+            writer.internally(|_: &mut Batch<'_>| Ok(()), |_, _| {});
+        }
+        let _ = done.send(compacted);
+    })?;
+    block_on(answer).map_err(|_| Error::Closed)?
 }
 
 fn lock(last_check: &Mutex<LastCheck>) -> MutexGuard<'_, LastCheck> {

@@ -57,11 +57,13 @@ impl Told {
 fn tell_queue(engine: &Arc<Engine>, queue: QueueId) -> Arc<str> {
     let name = engine.queue_name(queue);
     let Depth { tally, pending, running, ending } = engine.depth(queue);
+    // On its own line, so that the scheduler is locked no longer: the age below locks it, too.
+    let limiter_waits = engine.scheduler().limiter_waits(queue);
     let reading = QueueReading {
         queue: name.clone(),
         enqueued_total: tally.enqueued_total,
         dead_total: tally.dead_total,
-        limiter_waits: engine.scheduler().limiter_waits(queue),
+        limiter_waits,
         jobs: [pending, running, ending, tally.scheduled, tally.retrying, tally.completed, tally.dead, tally.cancelled],
         // A file that cannot be read at the moment is told by other means.
         oldest_ready: engine.oldest_ready_age(queue).ok().flatten().unwrap_or_default(),
@@ -97,6 +99,8 @@ fn tell_plugins(engine: &Engine) {
             broken_total: counts.broken_total,
             traps_total: counts.traps_total,
             is_suspended,
+            computed: counts.computed,
+            memory_max: counts.memory_max,
         };
         reading.tell();
     }

@@ -32,7 +32,7 @@ use bucket_sweeper::BucketSweeper;
 use circuit_sweeper::CircuitSweeper;
 use clock_watch::ClockWatch;
 use compactor::Compactor;
-pub(super) use compactor::compact_before_close;
+pub(super) use compactor::{compact_before_close, compact_now};
 use file_watch::FileWatch;
 use gauges::Gauges;
 use key_sweeper::KeySweeper;

@@ -7,10 +7,20 @@ use crate::error::Error;
 use crate::storage::open::store::Store;
 use crate::storage::rows::fault::Fault;
 
-/// How large the file was, and is.
+/// How large a file was before a [compaction](crate::Millpond::compact), and is now.
+///
+/// ```
+/// # use doc_prelude::*;
+/// fn saved(compacted: &Compacted) -> u64 {
+///     compacted.before.saturating_sub(compacted.after)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Compacted {
+#[non_exhaustive]
+pub struct Compacted {
+    /// Its size before, in bytes.
     pub before: u64,
+    /// Its size now, in bytes.
     pub after: u64,
 }
 

@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use crate::job::{BucketKey, BucketState, JobId, Order, QueueId};
 use crate::storage::life::groups::row::GroupRow;
 use crate::storage::read::found::Found;
-use crate::storage::read::listing::{ScanMost, Source};
+use crate::storage::read::listing::{ScanFrom, ScanMost, Source};
 use crate::storage::rows::batch::{COUNTERS, Counters};
 use crate::storage::rows::by_group;
 use crate::storage::rows::catalog::Catalog;
@@ -61,7 +61,7 @@ impl Reader {
     /// Goes through every job for one whose index entry cannot be read.
     fn search(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         let mut result = None;
-        self.scan(&catalog.stored_queues(), Source::ALL, None, ScanMost::ALL, |found| {
+        self.scan(&catalog.stored_queues(), Source::ALL, ScanFrom::default(), ScanMost::ALL, |found| {
             match found {
                 Ok(found) if found.id == id => result = Some(Ok(Found { unindexed: true, ..found.kept() })),
                 Err(Fault::Corrupt { id: damaged, table, detail }) if damaged == id.get() => {

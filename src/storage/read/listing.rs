@@ -74,6 +74,56 @@ impl Source {
     }
 }
 
+/// Which way a scan goes through queues, sources and keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Direction {
+    #[default]
+    Forwards,
+    /// The exact reverse of [`Self::Forwards`].
+    Backwards,
+}
+
+impl Direction {
+    /// The keys between `first` and `last` that come behind `after`.
+    pub fn behind<K>(self, after: Option<K>, first: Bound<K>, last: Bound<K>) -> (Bound<K>, Bound<K>) {
+        match (self, after) {
+            (_, None) => (first, last),
+            (Self::Forwards, Some(after)) => (Bound::Excluded(after), last),
+            (Self::Backwards, Some(after)) => (first, Bound::Excluded(after)),
+        }
+    }
+
+    pub fn next<T>(self, rows: &mut impl DoubleEndedIterator<Item = T>) -> Option<T> {
+        match self {
+            Self::Forwards => rows.next(),
+            Self::Backwards => rows.next_back(),
+        }
+    }
+
+    fn ordered<T: Copy>(self, all: &[T]) -> Vec<T> {
+        let mut all = all.to_vec();
+        if self == Self::Backwards {
+            all.reverse();
+        }
+        all
+    }
+
+    /// Whether this direction comes to `one` before it comes to `other`.
+    fn is_before(self, one: Source, other: Source) -> bool {
+        match self {
+            Self::Forwards => one < other,
+            Self::Backwards => one > other,
+        }
+    }
+}
+
+/// Where a scan begins, and which way it goes. The cursor is one of a scan that went the same way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScanFrom {
+    pub cursor: Option<ScanCursor>,
+    pub direction: Direction,
+}
+
 /// How much one scan reads at most: a snapshot of the file must not be held for long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScanMost {
@@ -118,52 +168,64 @@ impl Row {
 
 impl Reader {
     /// Goes through the rows of one source behind `after`, one at a time, until `visit` has had enough.
-    fn source(&self, queue: QueueId, source: Source, after: Option<&CursorKey>, visit: Visit<'_>) -> Result<(), Fault> {
+    fn source(
+        &self,
+        queue: QueueId,
+        source: Source,
+        direction: Direction,
+        after: Option<&CursorKey>,
+        visit: Visit<'_>,
+    ) -> Result<(), Fault> {
         match source {
             Source::Ready => {
-                let from = match after {
-                    Some(CursorKey::Ready(priority, id)) => Bound::Excluded((queue, *priority, *id)),
-                    _ => Bound::Included((queue, 0, 0)),
+                let after = match after {
+                    Some(CursorKey::Ready(priority, id)) => Some((queue, *priority, *id)),
+                    _ => None,
                 };
-                let rows = self.tables().ready_rows()?.range((from, Bound::Included((queue, u8::MAX, u64::MAX))))?;
-                each(rows, queue, visit, |(_, priority, id)| {
+                let (first, last) = (Bound::Included((queue, 0, 0)), Bound::Included((queue, u8::MAX, u64::MAX)));
+                let rows = self.tables().ready_rows()?.range(direction.behind(after, first, last))?;
+                each(rows, direction, queue, visit, |(_, priority, id)| {
                     (CursorKey::Ready(priority, id), id, Place::Ready { priority })
                 })
             }
-            Source::Delayed => self.delayed(queue, TimeLine::Wall, after, visit),
-            Source::DelayedByEngine => self.delayed(queue, TimeLine::Engine, after, visit),
+            Source::Delayed => self.delayed(queue, TimeLine::Wall, direction, after, visit),
+            Source::DelayedByEngine => self.delayed(queue, TimeLine::Engine, direction, after, visit),
             Source::Members => {
-                let from = match after {
+                let after = match after {
                     Some(CursorKey::Member(group, parked, seq, id)) => {
-                        Bound::Excluded((queue, group.as_str(), *parked, *seq, *id))
+                        Some((queue, group.as_str(), *parked, *seq, *id))
                     }
-                    _ => Bound::Included((queue, "", 0, 0, 0)),
+                    _ => None,
                 };
-                let rows = self.tables().members()?.range((from, Bound::Excluded((queue + 1, "", 0, 0, 0))))?;
-                each(rows, queue, visit, |(_, group, parked, seq, id)| {
+                let first = Bound::Included((queue, "", 0, 0, 0));
+                let last = Bound::Excluded((queue + 1, "", 0, 0, 0));
+                let rows = self.tables().members()?.range(direction.behind(after, first, last))?;
+                each(rows, direction, queue, visit, |(_, group, parked, seq, id)| {
                     let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
                     (CursorKey::Member(group.to_owned(), parked, seq, id), id, place)
                 })
             }
             Source::Dead => {
-                let from = match after {
-                    Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, *at, *id)),
-                    _ => Bound::Included((queue, 0, 0)),
+                let after = match after {
+                    Some(CursorKey::Timed(at, id)) => Some((queue, *at, *id)),
+                    _ => None,
                 };
-                let rows = self.tables().dead_letters()?.range((from, Bound::Included((queue, u64::MAX, u64::MAX))))?;
-                each(rows, queue, visit, |(_, at, id)| {
+                let (first, last) = (Bound::Included((queue, 0, 0)), Bound::Included((queue, u64::MAX, u64::MAX)));
+                let rows = self.tables().dead_letters()?.range(direction.behind(after, first, last))?;
+                each(rows, direction, queue, visit, |(_, at, id)| {
                     (CursorKey::Timed(at, id), id, Place::Dead { at: Timestamp::from_millis(at) })
                 })
             }
-            Source::Completed => self.finished(queue, State::Completed, after, visit),
-            Source::Cancelled => self.finished(queue, State::Cancelled, after, visit),
+            Source::Completed => self.finished(queue, State::Completed, direction, after, visit),
+            Source::Cancelled => self.finished(queue, State::Cancelled, direction, after, visit),
             Source::Blocked => {
-                let from = match after {
-                    Some(CursorKey::Tagged(id)) => Bound::Excluded((queue, *id)),
-                    _ => Bound::Included((queue, 0)),
+                let after = match after {
+                    Some(CursorKey::Tagged(id)) => Some((queue, *id)),
+                    _ => None,
                 };
-                let rows = self.tables().blocked()?.range((from, Bound::Included((queue, u64::MAX))))?;
-                each(rows, queue, visit, |(_, id)| (CursorKey::Tagged(id), id, Place::Blocked))
+                let (first, last) = (Bound::Included((queue, 0)), Bound::Included((queue, u64::MAX)));
+                let rows = self.tables().blocked()?.range(direction.behind(after, first, last))?;
+                each(rows, direction, queue, visit, |(_, id)| (CursorKey::Tagged(id), id, Place::Blocked))
             }
             // `scan_tag` reads the index.
             Source::Tagged => Ok(()),
@@ -174,23 +236,31 @@ impl Reader {
         &self,
         queue: QueueId,
         line: TimeLine,
+        direction: Direction,
         after: Option<&CursorKey>,
         visit: Visit<'_>,
     ) -> Result<(), Fault> {
-        let rows = self.tables().delayed()?.range(timed(queue, line as u8, after))?;
-        each(rows, queue, visit, |(_, _, at, id)| {
+        let rows = self.tables().delayed()?.range(timed(queue, line as u8, direction, after))?;
+        each(rows, direction, queue, visit, |(_, _, at, id)| {
             (CursorKey::Timed(at, id), id, Place::Delayed { due: Due { line, at: Timestamp::from_millis(at) } })
         })
     }
 
-    fn finished(&self, queue: QueueId, state: State, after: Option<&CursorKey>, visit: Visit<'_>) -> Result<(), Fault> {
-        let rows = self.tables().finished()?.range(timed(queue, state as u8, after))?;
-        each(rows, queue, visit, |(_, _, at, id)| {
+    fn finished(
+        &self,
+        queue: QueueId,
+        state: State,
+        direction: Direction,
+        after: Option<&CursorKey>,
+        visit: Visit<'_>,
+    ) -> Result<(), Fault> {
+        let rows = self.tables().finished()?.range(timed(queue, state as u8, direction, after))?;
+        each(rows, direction, queue, visit, |(_, _, at, id)| {
             (CursorKey::Timed(at, id), id, Place::Finished { state, at: Timestamp::from_millis(at) })
         })
     }
 
-    /// Goes through the jobs of `queues` behind `cursor`, looking at no more than `most` and stopping when `visit` has
+    /// Goes through the jobs of `queues` from there on, looking at no more than `most` and stopping when `visit` has
     /// had enough. Returns where to go on, `None` at the end.
     ///
     /// Only one row is held at a time. The bytes that `visit` is given lie in the file's page: see [`Found::kept`].
@@ -198,21 +268,23 @@ impl Reader {
         &self,
         queues: &[QueueId],
         sources: &[Source],
-        cursor: Option<ScanCursor>,
+        from: ScanFrom,
         most: ScanMost,
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
     ) -> Result<Option<ScanCursor>, Fault> {
+        let ScanFrom { cursor, direction } = from;
+        let (queues, sources) = (direction.ordered(queues), direction.ordered(sources));
         let mut left = most;
         let start = cursor.as_ref().and_then(|c| queues.iter().position(|&queue| queue == c.queue)).unwrap_or(0);
         for &queue in &queues[start..] {
-            for &source in sources {
+            for &source in &sources {
                 let here = cursor.as_ref().filter(|c| c.queue == queue);
-                if here.is_some_and(|c| source < c.source) {
+                if here.is_some_and(|c| direction.is_before(source, c.source)) {
                     continue;
                 }
                 let after = here.filter(|c| c.source == source).and_then(|c| c.after.as_ref());
                 let mut stopped = None;
-                self.source(queue, source, after, &mut |key, row| {
+                self.source(queue, source, direction, after, &mut |key, row| {
                     left.rows = left.rows.saturating_sub(1);
                     left.bytes = left.bytes.saturating_sub(row.bytes);
                     let goes_on = row.job.is_none_or(&mut visit) && left.rows > 0 && left.bytes > 0;
@@ -231,24 +303,31 @@ impl Reader {
 }
 
 /// The keys of one queue behind `after` that have this time line or this state.
-fn timed(queue: QueueId, second: u8, after: Option<&CursorKey>) -> (Bound<TimedKey>, Bound<TimedKey>) {
-    let from = match after {
-        Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, second, *at, *id)),
-        _ => Bound::Included((queue, second, 0, 0)),
+fn timed(
+    queue: QueueId,
+    second: u8,
+    direction: Direction,
+    after: Option<&CursorKey>,
+) -> (Bound<TimedKey>, Bound<TimedKey>) {
+    let after = match after {
+        Some(CursorKey::Timed(at, id)) => Some((queue, second, *at, *id)),
+        _ => None,
     };
-    (from, Bound::Included((queue, second, u64::MAX, u64::MAX)))
+    let (first, last) = ((queue, second, 0, 0), (queue, second, u64::MAX, u64::MAX));
+    direction.behind(after, Bound::Included(first), Bound::Included(last))
 }
 
 type TimedKey = (QueueId, u8, u64, u64);
 
 /// Visits these rows. `job` says of a key where a cursor would stand, and the id and the place of the job.
 fn each<K: Key + 'static>(
-    rows: Range<'static, K, &'static [u8]>,
+    mut rows: Range<'static, K, &'static [u8]>,
+    direction: Direction,
     queue: QueueId,
     visit: Visit<'_>,
     job: impl Fn(K::SelfType<'_>) -> (CursorKey, u64, Place),
 ) -> Result<(), Fault> {
-    for row in rows {
+    while let Some(row) = direction.next(&mut rows) {
         let (key, value) = row?;
         let (cursor, id, place) = job(key.value());
         // A pointer stands for a group's member, which is visited where it lies.

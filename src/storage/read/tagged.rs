@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use crate::job::{JobId, QueueId, State};
 use crate::storage::read::found::Found;
-use crate::storage::read::listing::{CursorKey, ScanCursor, ScanMost, Source};
+use crate::storage::read::listing::{CursorKey, ScanCursor, ScanFrom, ScanMost, Source};
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
@@ -25,20 +25,25 @@ impl Reader {
         tag: &str,
         queue: Option<QueueId>,
         sources: &[Source],
-        cursor: Option<ScanCursor>,
+        from: ScanFrom,
         most: ScanMost,
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
     ) -> Result<Option<ScanCursor>, Fault> {
         let Some(table) = self.tables().tags()? else { return Ok(None) };
-        let from = match &cursor {
-            Some(ScanCursor { queue, source: Source::Tagged, after: Some(CursorKey::Tagged(id)) }) => {
-                Bound::Excluded((tag, *queue, *id))
+        let ScanFrom { cursor, direction } = from;
+        let after = match cursor {
+            Some(ScanCursor { queue: own, source: Source::Tagged, after: Some(CursorKey::Tagged(id)) })
+                if queue.is_none_or(|queue| queue == own) =>
+            {
+                Some((tag, own, id))
             }
-            _ => Bound::Included((tag, queue.unwrap_or(0), 0)),
+            _ => None,
         };
-        let to = Bound::Included((tag, queue.unwrap_or(u32::MAX), u64::MAX));
+        let first = Bound::Included((tag, queue.unwrap_or(0), 0));
+        let last = Bound::Included((tag, queue.unwrap_or(u32::MAX), u64::MAX));
+        let mut rows = table.range(direction.behind(after, first, last))?;
         let mut left = most;
-        for row in table.range((from, to))? {
+        while let Some(row) = direction.next(&mut rows) {
             let key = row?.0;
             let (_, queue, id) = key.value();
             let found = self.job_of_queue(queue, JobId::new(id));

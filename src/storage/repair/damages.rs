@@ -2,7 +2,7 @@
 
 use crate::job::JobId;
 use crate::storage::life::{groups, index, schedules};
-use crate::storage::read::listing::{ScanMost, Source};
+use crate::storage::read::listing::{ScanFrom, ScanMost, Source};
 use crate::storage::rows::aside::Damage;
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::fault::Fault;
@@ -13,7 +13,7 @@ pub(super) fn damages(reader: &Reader, catalog: &Catalog) -> Result<Vec<Damage>,
     let mut damages = index::damages(reader)?;
     damages.extend(groups::problems::damages(reader)?);
     damages.extend(schedules::damages(reader)?);
-    reader.scan(&catalog.stored_queues(), Source::ALL, None, ScanMost::ALL, |found| {
+    reader.scan(&catalog.stored_queues(), Source::ALL, ScanFrom::default(), ScanMost::ALL, |found| {
         if let Err(Fault::Corrupt { id, .. }) = found {
             damages.push(Damage::Job(JobId::new(id)));
         }

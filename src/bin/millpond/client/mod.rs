@@ -9,8 +9,8 @@ use std::path::Path;
 
 use futures_util::stream::BoxStream;
 use millpond::dashboard::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Overview, Paging, Plugin, Problem,
-    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Ordering, Overview, Paging,
+    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use millpond::dashboard::{Answer, Source};
 use serde_json::Value;
@@ -53,8 +53,9 @@ impl Source for Client {
         self.get(format!("/api/v1/queues/{}/groups{}", encoded(queue), query(&[&value(&page)])))
     }
 
-    fn jobs(&self, jobs: JobQuery, page: Paging) -> Answer<'_, JobPage> {
-        self.get(format!("/api/v1/jobs{}", query(&[&value(&jobs), &value(&page)])))
+    fn jobs(&self, jobs: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage> {
+        let ordering = Ordering { order: Some(order) };
+        self.get(format!("/api/v1/jobs{}", query(&[&value(&jobs), &value(&ordering), &value(&page)])))
     }
 
     fn count(&self, jobs: JobQuery) -> Answer<'_, u64> {

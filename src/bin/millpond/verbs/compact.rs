@@ -4,39 +4,36 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use millpond::dashboard::api::{Action, Done};
 use millpond::redb::{Database, DatabaseError};
-use serde_json::json;
 
-use super::verb;
+use super::{act, tell, verb};
 use crate::Result;
 use crate::at::{self, At};
 use crate::exit::{Exit, Failed};
-use crate::output::{self, Progress};
+use crate::output::Progress;
 use crate::units::size;
 
 pub fn command() -> Command {
-    verb("compact", "Gives the free space of a file back to the system; nobody may have the file open")
+    verb("compact", "Gives the free space of the file back to the system; reads and writes wait meanwhile")
 }
 
 pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let opened = At::open(matches).await?;
+    let progress = Progress::of("compacting", None);
     if opened.pond.is_none() {
-        let help = "a running process compacts its file itself when it is idle: stop it to compact the file now";
-        return Err(Failed::new(Exit::Conflict, help).into());
+        return act(matches, opened, vec![Action::Compact]).await;
     }
     // What a crash has left behind is put in order, and the file is known to be one of Millpond.
     opened.close().await?;
     let path = at::path(matches)?.to_owned();
     let before = std::fs::metadata(&path)?.len();
-    let progress = Progress::of("compacting", None);
     let of = path.clone();
     tokio::task::spawn_blocking(move || compact(&of)).await??;
     drop(progress);
     let after = std::fs::metadata(&path)?.len();
-    match matches.get_flag("json") {
-        true => output::json(&json!({ "before_bytes": before, "after_bytes": after }))?,
-        false => output::line(&format!("{} before, {} now", size(before), size(after)))?,
-    }
+    let message = format!("the file had {}, and has {} now", size(before), size(after));
+    tell(matches, &[Done { changed: 1, message, ..Done::default() }])?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -56,7 +56,8 @@ fn job(matches: &ArgMatches) -> Result<NewJob> {
     Ok(NewJob {
         queue: text("queue").unwrap_or_default(),
         kind: text("kind").unwrap_or_default(),
-        payload: payload(text("payload").as_deref())?,
+        payload: serde_json::Value::Null,
+        payload_text: payload(text("payload").as_deref())?,
         priority: matches.get_one::<u8>("priority").copied(),
         delay_seconds: matches.get_one::<std::time::Duration>("delay").map(std::time::Duration::as_secs_f64),
         run_at: matches.get_one::<Time>("at").copied(),
@@ -69,10 +70,11 @@ fn job(matches: &ArgMatches) -> Result<NewJob> {
     })
 }
 
-fn payload(given: Option<&str>) -> Result<serde_json::Value> {
+/// The payload as it was written: numbers keep their digits.
+fn payload(given: Option<&str>) -> Result<Option<String>> {
     let read;
     let json = match given {
-        None => return Ok(serde_json::Value::Null),
+        None => return Ok(None),
         Some("-") => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;
@@ -81,8 +83,11 @@ fn payload(given: Option<&str>) -> Result<serde_json::Value> {
         }
         Some(text) => text,
     };
-    serde_json::from_str(json).map_err(|error| {
-        let help = "write texts with quotation marks: '\"text\"'";
-        Failed::new(Exit::Usage, format!("the payload is not JSON: {error}; {help}")).into()
-    })
+    match serde_json::from_str::<serde::de::IgnoredAny>(json) {
+        Ok(_) => Ok(Some(json.to_owned())),
+        Err(error) => {
+            let help = "write texts with quotation marks: '\"text\"'";
+            Err(Failed::new(Exit::Usage, format!("the payload is not JSON: {error}; {help}")).into())
+        }
+    }
 }

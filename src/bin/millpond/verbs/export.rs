@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use millpond::dashboard::api::{Code, JobQuery, Paging, Problem};
-use millpond::{Error, JobId, Millpond};
+use millpond::dashboard::api::{Code, JobQuery, Order, Paging, Problem};
+use millpond::{Cursor, JobFilter, Millpond};
 use serde_json::json;
 
 use super::record::Record;
@@ -60,11 +60,9 @@ async fn write(at: &At, query: JobQuery, out: &mut (dyn Write + Send)) -> Result
     let progress = Progress::of("exporting", None);
     let (mut after, mut written) = (None, 0);
     loop {
-        let page = at.source.jobs(query.clone(), Paging { after, limit: Some(Paging::LIMIT_MAX) }).await?;
-        let ids = page.jobs.into_iter().map(|job| job.id).collect();
-        let records = match &at.pond {
-            Some(pond) => of_file(pond, ids).await?,
-            None => of_process(at, ids).await?,
+        let (records, next) = match &at.pond {
+            Some(pond) => of_file(pond, &query, after).await?,
+            None => of_process(at, &query, after).await?,
         };
         for record in &records {
             // The lines of hostile jobs are as safe on a terminal as all other output.
@@ -72,30 +70,31 @@ async fn write(at: &At, query: JobQuery, out: &mut (dyn Write + Send)) -> Result
         }
         written += records.len() as u64;
         progress.add(records.len() as u64);
-        after = page.next;
+        after = next;
         if after.is_none() {
             return Ok(written);
         }
     }
 }
 
-/// The jobs with these ids that still exist.
-async fn of_file(pond: &Millpond, ids: Vec<String>) -> Result<Vec<Record>> {
+/// Some of the jobs that match, and where the next ones begin.
+type Read = (Vec<Record>, Option<String>);
+
+async fn of_file(pond: &Millpond, query: &JobQuery, after: Option<String>) -> Result<Read> {
+    let filter = JobFilter::try_from(query)?;
+    let cursor = after.map(|after| after.parse::<Cursor>()).transpose()?;
     let read = pond.read(move |pond| {
-        let mut records = Vec::new();
-        for id in ids.iter().filter_map(|id| id.parse::<JobId>().ok()) {
-            match pond.job(id) {
-                Ok(job) => records.push(Record::of_info(&job)),
-                Err(Error::NoSuchJob { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(records)
+        let page = pond.jobs(&filter, cursor, Paging::LIMIT_MAX)?;
+        Ok((page.jobs.iter().map(Record::of_info).collect(), page.next.map(|next| next.to_string())))
     });
     Ok(read.await?)
 }
 
-async fn of_process(at: &At, ids: Vec<String>) -> Result<Vec<Record>> {
+/// A page lists the jobs without all of their payloads, so each job is asked for.
+async fn of_process(at: &At, query: &JobQuery, after: Option<String>) -> Result<Read> {
+    let page = Paging { after, limit: Some(Paging::LIMIT_MAX) };
+    let page = at.source.jobs(query.clone(), Order::Oldest, page).await?;
+    let ids = page.jobs.into_iter().map(|job| job.id);
     let jobs = stream::iter(ids).map(|id| async move {
         match at.source.job(&id).await {
             Ok(job) => Record::of_shown(&job).map(Some).map_err(|why| Problem::new(Code::Conflict, why)),
@@ -104,5 +103,5 @@ async fn of_process(at: &At, ids: Vec<String>) -> Result<Vec<Record>> {
         }
     });
     let records: Vec<Option<Record>> = jobs.buffered(ASKED_AT_ONCE).try_collect().await?;
-    Ok(records.into_iter().flatten().collect())
+    Ok((records.into_iter().flatten().collect(), page.next))
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use millpond::dashboard::api::{JobQuery, JobRow, Paging, Time};
+use millpond::dashboard::api::{JobQuery, JobRow, Order, Ordering, Paging, Time};
 use serde_json::json;
 
 use super::{filter, verb};
@@ -23,6 +23,19 @@ pub fn command() -> Command {
                 .default_value("50")
                 .help("The most jobs that are listed"),
         )
+        .arg(
+            Arg::new("newest")
+                .long("newest")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("oldest")
+                .help("Begins with the newest job, as lists of jobs that have ended do"),
+        )
+        .arg(
+            Arg::new("oldest")
+                .long("oldest")
+                .action(ArgAction::SetTrue)
+                .help("Begins with the oldest job, as all other lists do"),
+        )
         .arg(Arg::new("count").long("count").action(ArgAction::SetTrue).help("Only prints how many there are"))
 }
 
@@ -40,7 +53,7 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
         }
     } else {
         let limit = matches.get_one::<u64>("limit").copied().unwrap_or(50) as usize;
-        let (jobs, has_more) = collect(&at, &query, limit).await?;
+        let (jobs, has_more) = collect(&at, &query, order(matches), limit).await?;
         match is_json {
             true => output::json(&json!({ "jobs": jobs, "has_more": has_more }))?,
             false => show(&jobs, has_more)?,
@@ -50,12 +63,18 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn order(matches: &ArgMatches) -> Ordering {
+    let asked = [("newest", Order::Newest), ("oldest", Order::Oldest)];
+    Ordering { order: asked.into_iter().find(|(name, _)| matches.get_flag(name)).map(|(_, order)| order) }
+}
+
 /// The first jobs that match, and whether there can be more.
-pub async fn collect(at: &At, query: &JobQuery, limit: usize) -> Result<(Vec<JobRow>, bool)> {
+pub async fn collect(at: &At, query: &JobQuery, ordering: Ordering, limit: usize) -> Result<(Vec<JobRow>, bool)> {
+    let order = ordering.of_state(query.state.as_deref());
     let (mut jobs, mut after) = (Vec::new(), None);
     loop {
         let entries = (limit - jobs.len()).clamp(1, Paging::LIMIT_MAX);
-        let page = at.source.jobs(query.clone(), Paging { after, limit: Some(entries) }).await?;
+        let page = at.source.jobs(query.clone(), order, Paging { after, limit: Some(entries) }).await?;
         jobs.extend(page.jobs);
         after = page.next;
         if after.is_none() || jobs.len() >= limit {

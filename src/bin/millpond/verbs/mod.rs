@@ -1,24 +1,29 @@
 //! The commands that look at a queue and steer it, a file each.
 
+mod action;
 mod backup;
 mod bench;
 mod change;
 mod compact;
 mod dead;
 mod enqueue;
+mod events;
 mod export;
 mod filter;
 mod generate;
 mod import;
 mod job;
 mod jobs;
+mod limits;
 mod pause;
+mod quarantine;
 mod queues;
 mod record;
 mod schedules;
 mod stats;
 mod top;
 mod verify;
+mod whole_queue;
 
 use std::process::ExitCode;
 
@@ -27,6 +32,7 @@ use millpond::dashboard::api::{Action, Done};
 
 use crate::Result;
 use crate::at::At;
+use crate::exit::Exit;
 use crate::output;
 
 /// All of them, in the order in which the help lists them.
@@ -38,13 +44,20 @@ pub fn commands() -> Vec<Command> {
         job::command(),
         dead::command(),
         schedules::command(),
+        quarantine::command(),
         top::command(),
+        events::command(),
         enqueue::command(),
         change::cancel(),
         change::retry(),
         change::run_now(),
         pause::pause(),
         pause::resume(),
+        limits::command(),
+        whole_queue::drain(),
+        whole_queue::rename(),
+        whole_queue::remove(),
+        action::command(),
         export::command(),
         import::command(),
         backup::command(),
@@ -65,10 +78,15 @@ pub async fn run(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
         "job" => job::run(matches).await,
         "dead" => dead::run(matches).await,
         "schedules" => schedules::run(matches).await,
+        "quarantine" => quarantine::run(matches).await,
         "top" => top::run(matches).await,
+        "events" => events::run(matches).await,
         "enqueue" => enqueue::run(matches).await,
         "cancel" | "retry" | "run-now" => change::run(name, matches).await,
         "pause" | "resume" => pause::run(name, matches).await,
+        "limits" => limits::run(matches).await,
+        "drain" | "rename" | "remove" => whole_queue::run(name, matches).await,
+        "act" => action::run(matches).await,
         "export" => export::run(matches).await,
         "import" => import::run(matches).await,
         "backup" => backup::run(matches).await,
@@ -90,7 +108,7 @@ fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON")
 }
 
-/// Makes these changes one after another, and prints what was done. An error ends it.
+/// Makes these changes one after another, and prints what was done. An error ends it, and so do problems that were found.
 async fn act(matches: &ArgMatches, at: At, actions: Vec<Action>) -> Result<ExitCode> {
     let mut all = Vec::new();
     let mut refused = None;
@@ -107,6 +125,7 @@ async fn act(matches: &ArgMatches, at: At, actions: Vec<Action>) -> Result<ExitC
     at.close().await?;
     match refused {
         Some(problem) => Err(problem.into()),
+        None if all.iter().any(|done| !done.problems.is_empty()) => Ok(Exit::Unsound.into()),
         None => Ok(ExitCode::SUCCESS),
     }
 }

@@ -107,12 +107,8 @@ fn show(detail: &QueueDetail, groups: &GroupPage) -> Result<()> {
     }
     fields
         .maybe("oldest", queue.oldest_ready_seconds.map(seconds))
-        .maybe("circuit", queue.circuit.as_ref().map(|circuit| circuit.state.clone()))
-        .maybe("the code's limits", detail.worker.as_ref().map(limits))
-        .maybe("what holds", detail.effective.as_ref().map(limits))
-        .maybe("concurrency set", detail.overrides.concurrency.map(|jobs| jobs.to_string()))
-        .maybe("rate set", detail.overrides.rate.map(change))
-        .maybe("group rate set", detail.overrides.group_rate.map(change));
+        .maybe("circuit", queue.circuit.as_ref().map(|circuit| circuit.state.clone()));
+    add_limits(&mut fields, detail);
     if !detail.paused_kinds.is_empty() {
         fields.add("paused kinds", detail.paused_kinds.join(", "));
     }
@@ -127,6 +123,23 @@ fn show(detail: &QueueDetail, groups: &GroupPage) -> Result<()> {
         table.row([group.name.clone(), count(group.jobs), next, group.why.clone()]);
     }
     table.print("")
+}
+
+/// The limits of a queue: the code's, those that were set in place of them, and what holds.
+pub fn limit_fields(detail: &QueueDetail) -> Fields {
+    let mut fields = Fields::default();
+    fields.add("queue", &*detail.queue.name);
+    add_limits(&mut fields, detail);
+    fields
+}
+
+fn add_limits(fields: &mut Fields, detail: &QueueDetail) {
+    fields
+        .maybe("the code's limits", detail.worker.as_ref().map(limits))
+        .maybe("what holds", detail.effective.as_ref().map(limits))
+        .maybe("concurrency set", detail.overrides.concurrency.map(|jobs| jobs.to_string()))
+        .maybe("rate set", detail.overrides.rate.map(change))
+        .maybe("group rate set", detail.overrides.group_rate.map(change));
 }
 
 fn limits(worker: &Worker) -> String {

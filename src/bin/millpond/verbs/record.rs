@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millpond::dashboard::api::{Body, Format, Job, Time};
+use millpond::dashboard::json::one_line;
 use millpond::{Codec, JobInfo, Payload, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -159,21 +160,6 @@ impl Content {
     fn json(text: &str) -> Option<Self> {
         RawValue::from_string(one_line(text)).ok().map(Self::Json)
     }
-}
-
-/// JSON without spaces and line breaks outside of its strings.
-fn one_line(json: &str) -> String {
-    let (mut in_text, mut is_escaped) = (false, false);
-    let is_kept = |c: &char| {
-        if in_text {
-            in_text = is_escaped || *c != '"';
-            is_escaped = !is_escaped && *c == '\\';
-            return true;
-        }
-        in_text = *c == '"';
-        !c.is_ascii_whitespace()
-    };
-    json.chars().filter(is_kept).collect()
 }
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {

@@ -70,7 +70,8 @@ fn shown_job(record: Record) -> Result<api::NewJob> {
         return Err(refused(&record, "the API stores JSON only: import into the file while no process has it open"));
     };
     Ok(api::NewJob {
-        payload: serde_json::from_str(json.get())?,
+        payload: serde_json::Value::Null,
+        payload_text: Some(json.get().to_owned()),
         queue: record.queue,
         kind: record.kind,
         priority: record.priority,
