@@ -19,13 +19,14 @@ use crate::writer::dead_letters::Progress;
 const AT_ONCE: usize = 1_000;
 
 /// Where jobs wait.
-const WAITING: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members];
+const WAITING: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
 
 /// Where jobs wait for a time.
 const NOT_DUE: &[Source] = &[Source::Delayed, Source::DelayedByEngine, Source::Members];
 
 /// Where jobs wait or are dead letters.
-const MOVABLE: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Dead];
+const MOVABLE: &[Source] =
+    &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Dead, Source::Blocked];
 
 /// The jobs that match a filter, to be changed all together.
 ///

@@ -324,7 +324,8 @@ pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
 }
 
 /// Runs one handler on one payload, without a queue. The payload is written and read by its codec, as in a queue. What
-/// the handler registers with [`Context::on_complete`] is dropped.
+/// the handler registers with [`Context::on_complete`] is dropped. Its [steps](Context::step) run, and none is stored; a
+/// [sleep](Context::sleep) is over at once.
 ///
 /// ```
 /// # use doc_prelude::*;

@@ -18,6 +18,7 @@ mod read_flow;
 mod shared;
 mod step_store;
 mod steps;
+mod steps_in_memory;
 
 pub use batch::{Batch, BatchHandler, IntoVerdicts, Jobs, Verdicts};
 pub use context::Context;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::data_map::DataMap;
 use super::read_flow::ReadFlow;
 use super::step_store::StepStore;
+use super::steps_in_memory::StepsInMemory;
 use crate::events::EventBus;
 use crate::sync::Tasks;
 
@@ -35,7 +36,13 @@ impl Shared {
 
     /// Of handlers that no queue runs: nobody hears their events.
     pub fn of_no_queue(data: DataMap) -> Arc<Self> {
-        Arc::new(Self { data, bus: Arc::new(EventBus::new(1, None)), flows: None, steps: None, tasks: None })
+        Arc::new(Self {
+            data,
+            bus: Arc::new(EventBus::new(1, None)),
+            flows: None,
+            steps: Some(Box::new(StepsInMemory)),
+            tasks: None,
+        })
     }
 }
 

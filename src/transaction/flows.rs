@@ -23,6 +23,10 @@ pub(crate) fn prepare_flow(
         let what = match what {
             NewWhat::Job((queue, job)) => {
                 let job = prepare.prepare(&queue, job.in_flow(FlowPlace { flow: number, is_blocked })?)?;
+                if job.has_keys() {
+                    let reason = "a hook for new jobs has given a job of a flow a key, which it cannot have";
+                    return Err(Error::config("job", reason.into()));
+                }
                 size.add(job.bytes.len())?;
                 NewWhat::Job(job)
             }

@@ -653,3 +653,20 @@ async fn blocked_jobs_are_listed_found_and_removed_with_their_queue() {
     assert_eq!((flow.counts.cancelled, flow.counts.active), (3, 1));
     assert_sound(&pond).await;
 }
+
+#[tokio::test]
+async fn verbs_on_many_jobs_reach_blocked_ones() {
+    let (_clock, pond) = memory();
+    make(&pond, "f", |flow| {
+        let first = flow.job("first", work(1));
+        (0..6).for_each(|n| drop(flow.job("q", work(n).tag(format!("{}", n % 3))).after(&first)));
+    })
+    .await;
+    let tagged = |tag: &str| pond.select(&JobFilter::new().queue("q").tag(tag));
+    assert_eq!(tagged("0").cancel("no").await.unwrap().changed, 2);
+    assert_eq!(tagged("1").move_to("other").await.unwrap().changed, 2);
+    assert_sound(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().drain().await.unwrap(), 2);
+    assert_eq!((pond.queue("q").unwrap().counts().blocked, pond.queue("other").unwrap().counts().blocked), (0, 2));
+    assert_sound(&pond).await;
+}

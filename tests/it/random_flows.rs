@@ -95,6 +95,7 @@ impl Model {
     }
 
     fn redrive(&mut self, at: usize) {
+        self.is_cancelled = false;
         self.nodes[at].state = NodeState::Active;
         for node in &mut self.nodes {
             if let Some((_, edge @ Edge::Holds)) = node.edges.get_mut(&at) {

@@ -73,6 +73,11 @@ impl Batch<'_> {
     fn node_resumed(&mut self, flow: u64, id: u64, room: &mut usize) -> Result<(), Fault> {
         let Some(node) = self.flow_node_mut(flow, id)? else { return Ok(()) };
         let was = std::mem::replace(&mut node.state, NodeState::Active);
+        // A flow that was cancelled goes on, unless the rest of it is being cancelled now.
+        if let Some(row) = self.flow_mut(flow)?.filter(|row| row.untold == 0) {
+            row.cancelled = None;
+        }
+        let Some(node) = self.flow_node(flow, id)? else { return Ok(()) };
         let has_dependents = !node.dependents.is_empty() || node.more_dependents > 0;
         self.count_node(flow, id, was)?;
         if has_dependents {
