@@ -485,3 +485,17 @@ async fn a_plain_job_has_no_steps_and_a_test_outside_of_a_queue_has_none_either(
     assert!(pond.steps(id).unwrap().is_empty());
     assert!(matches!(pond.signal_job("99".parse::<JobId>().unwrap(), "go", &()).await, Err(Error::NoSuchJob { .. })));
 }
+
+#[tokio::test]
+async fn a_job_that_takes_the_place_of_another_one_has_none_of_its_steps() {
+    let (_clock, pond) = memory();
+    let replacing = |n| work(n).unique("key", millpond::Unique::until_ended().replace());
+    waits_for_go(&pond, None);
+    let id = pond.enqueue("q", replacing(1)).await.unwrap().id;
+    drained(&pond).await;
+    assert_eq!(names(&pond, id), ["go"]);
+    pond.queue("q").unwrap().pause().await.unwrap();
+    assert_eq!(pond.enqueue("q", replacing(2)).await.unwrap().id, id);
+    assert!(names(&pond, id).is_empty());
+    assert_sound(&pond).await;
+}

@@ -38,7 +38,8 @@ impl Batch<'_> {
         started::rebuild(self)?;
         expiring::rebuild(self)?;
         tags::rebuild(self)?;
-        flows::rebuild(self)
+        flows::rebuild(self)?;
+        job_steps::rebuild(self)
     }
 }
 

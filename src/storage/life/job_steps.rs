@@ -4,6 +4,8 @@
 //! other jobs cost nothing. The steps are removed with the job: they stay with a dead letter, whose handler goes on behind them
 //! after a redrive, and with a job that is kept.
 
+use std::collections::BTreeSet;
+
 use redb::ReadableTable;
 
 use super::moved::Moved;
@@ -26,10 +28,13 @@ use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::version::{FLOW_VERSION, raise_to};
 use crate::time::Timestamp;
 
-/// Removes the steps with the job.
+/// Removes the steps with the job, or when another one takes its place.
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
-    let is_gone = moved.to.is_none()
-        && !matches!(moved.transition, Transition::MoveOut | Transition::Quarantine | Transition::HandOut);
+    let is_gone = match moved.transition {
+        Transition::MoveOut | Transition::Quarantine | Transition::HandOut => false,
+        Transition::Replace => true,
+        _ => moved.to.is_none(),
+    };
     let had = || moved.from.and_then(|side| side.record).is_some_and(Record::has_steps);
     if is_gone && (had() || batch.is_marked(moved.id)) { batch.remove_steps(moved.id) } else { Ok(()) }
 }
@@ -173,6 +178,21 @@ impl Batch<'_> {
     fn remove_steps(&mut self, id: JobId) -> Result<(), Fault> {
         Ok(self.tables.steps()?.retain_in((id.get(), "")..(id.get() + 1, ""), |_, _| false)?)
     }
+}
+
+/// Removes the steps of jobs that are not there.
+pub(super) fn rebuild(batch: &mut Batch<'_>) -> Result<(), Fault> {
+    let mut ids = BTreeSet::new();
+    for row in batch.tables.steps()?.iter()? {
+        ids.insert(JobId::new(row?.0.value().0));
+    }
+    for id in ids {
+        if batch.locate(id)?.is_none() && matches!(batch.missing(id), Error::NoSuchJob { .. }) {
+            batch.touch();
+            batch.remove_steps(id)?;
+        }
+    }
+    Ok(())
 }
 
 impl Reader {
