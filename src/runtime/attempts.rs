@@ -16,7 +16,7 @@ use crate::job::{
     Transition, Verdict,
 };
 use crate::metrics::End;
-use crate::scheduler::{Scheduler, Start};
+use crate::scheduler::{Scheduler, Start, Starts};
 use crate::storage::StartMark;
 use crate::time::Now;
 use crate::writer::{Command, CountFailure, Finish, HoldBack, MarkStarts, More, Retried};
@@ -32,11 +32,9 @@ impl Engine {
     pub(super) fn pump(self: &Arc<Self>) {
         loop {
             let now = self.now();
-            let mut starts = Vec::new();
-            let chores_changed = {
+            let (starts, chores_changed) = {
                 let mut scheduler = self.scheduler();
-                scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
-                scheduler.have_chores_changed()
+                (scheduler.starts(now, STARTS_AT_ONCE), scheduler.have_chores_changed())
             };
             let full = starts.len() == STARTS_AT_ONCE;
             for start in starts {
@@ -165,12 +163,12 @@ impl Engine {
         let ending = self.judged(attempt, ending, now);
         let verdict = self.verdict(attempt, &ending);
         let circuits;
-        let mut starts = Vec::new();
+        let mut starts = Starts::default();
         let chores_changed = {
             let mut scheduler = self.scheduler();
             let freed = free_slot(&mut scheduler, attempt, &ending, verdict, now)?;
             if start_next && !freed.held {
-                scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
+                starts = scheduler.starts(now, STARTS_AT_ONCE);
             }
             circuits = freed.circuits;
             freed.held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
@@ -267,7 +265,7 @@ impl Engine {
     }
 
     /// Starts these jobs. Returns one of them instead, if the task of `before`, which has just ended, can run it.
-    fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Attempt, now: Now) -> Option<AttemptTask> {
+    fn launch_all(self: &Arc<Self>, starts: Starts, before: &Attempt, now: Now) -> Option<AttemptTask> {
         let mut next = None;
         for start in starts {
             let Some(attempt) = self.attempt(start, now) else { continue };
