@@ -40,7 +40,7 @@ impl Inner {
 /// When the time of an attempt is over. An attempt that waits for others of its batch has no deadline yet: the end of its time
 /// moves with the clock, and would wake the dispatcher again and again.
 fn deadline(attempt: &Attempt, now: Duration) -> Option<Duration> {
-    let waits = attempt.is_batched() && attempt.facts.called_at().is_none();
+    let waits = attempt.is_batched && attempt.facts.called_at().is_none();
     attempt.facts.deadline(now).filter(|_| !waits)
 }
 

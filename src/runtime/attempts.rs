@@ -60,8 +60,11 @@ impl Engine {
     /// done or begun everything that is needed.
     fn attempt(self: &Arc<Self>, start: Start, now: Now) -> Option<Arc<Attempt>> {
         // The queue may have another worker since the scheduler chose, which may not handle this kind.
-        let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.job.kind()));
-        let Some(binding) = binding else {
+        let worker = self.binding(start.queue).and_then(|binding| {
+            let attempts = binding.retry(binding.handlers.get(&start.job.kind())?).attempts();
+            Some((binding, attempts))
+        });
+        let Some((binding, attempts)) = worker else {
             self.give_back(start);
             return None;
         };
@@ -70,7 +73,7 @@ impl Engine {
         let own = record.extra.as_deref().and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
         // A job that runs at most once may have been tried before, under a worker that retries: then this is its last attempt.
-        let max = if once { number } else { own.unwrap_or_else(|| binding.retry(start.job.kind()).attempts()) };
+        let max = if once { number } else { own.unwrap_or(attempts) };
         let number = AttemptNumber { number, max, once, started_at: now.wall };
         let caller = self.callers.take(start.job.id).or(start.job.caller);
         let commit_first = start.commit_first || once;
@@ -335,7 +338,7 @@ impl Engine {
         now: Now,
     ) -> (Transition, More) {
         let random = self.seeds.random();
-        let retry = attempt.binding.retry(attempt.job().kind());
+        let retry = attempt.retry();
         let retried = (!hooks.is_empty()).then(|| {
             let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
             let count_failure = attempt.binding.has_breaker.then(|| self.count_failure(attempt));
