@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::engine::{Engine, MARK_AFTER};
 use super::log;
 use crate::error::Error;
@@ -218,13 +220,10 @@ impl Engine {
 
     /// How an attempt has ended whose handler has ended with `ending`.
     fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
-        let ending = attempt.judge(ending, now);
-        let ending = match attempt.facts.guest.plugin() {
-            // A plugin has a limit of its own, which was checked.
-            Some(_) => ending,
-            None => self.within_limit(ending),
-        };
-        self.coded(ending)
+        match attempt.judge(ending, now) {
+            Ending::Done(Some(result)) => self.done_with(attempt, result),
+            ending => ending,
+        }
     }
 
     /// How the end of an attempt counts for the circuit breakers of its worker, if it has any.
@@ -237,33 +236,25 @@ impl Engine {
         verdict.filter(|verdict| *verdict == Verdict::Success || !was_told)
     }
 
-    /// A result that is too large to be kept fails its attempt.
-    fn within_limit(&self, ending: Ending) -> Ending {
+    /// How an attempt has ended that has this result: with the result as it is stored. A result that is too large to be kept, or
+    /// that the payload codec refuses, fails the attempt.
+    fn done_with(&self, attempt: &Attempt, result: Bytes) -> Ending {
         let max = self.config.result_bytes_max;
-        match ending {
-            Ending::Done(Some(result)) if result.len() > max => {
-                let message = format!(
-                    "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
-                    result.len()
-                );
-                Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None }
-            }
-            ending => ending,
+        // A plugin has a limit of its own, which was checked.
+        if attempt.facts.guest.plugin().is_none() && result.len() > max {
+            let message = format!(
+                "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
+                result.len()
+            );
+            return Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None };
         }
-    }
-
-    /// The ending with its result as it is stored. A result that the payload codec refuses fails its attempt.
-    fn coded(&self, ending: Ending) -> Ending {
-        match ending {
-            Ending::Done(Some(result)) => match self.coder().coded_result(result, self.config.result_bytes_max) {
-                Ok(coded) => Ending::Done(Some(coded)),
-                Err(error) => {
-                    let message = format!("the payload codec could not write the result: {}", text_of(&*error));
-                    drop_quietly(error);
-                    Ending::Failed { kind: FailureKind::Error, message, delay: None }
-                }
-            },
-            ending => ending,
+        match self.coder().coded_result(result, max) {
+            Ok(coded) => Ending::Done(Some(coded)),
+            Err(error) => {
+                let message = format!("the payload codec could not write the result: {}", text_of(&*error));
+                drop_quietly(error);
+                Ending::Failed { kind: FailureKind::Error, message, delay: None }
+            }
         }
     }
 
@@ -290,8 +281,9 @@ impl Engine {
     }
 
     /// Decides what follows an attempt: what the writer is to write. The end does this to circuits.
+    #[inline]
     fn decided(self: &Arc<Self>, attempt: &Attempt, ending: Ending, circuits: Vec<CircuitStep>, now: Now) -> Command {
-        let (hooks, reported) = attempt.facts.close(matches!(ending, Ending::Done(_)));
+        let (hooks, reports) = attempt.facts.close(matches!(ending, Ending::Done(_)));
         // An attempt that writes something with its completion is counted when that is written.
         if hooks.is_empty() {
             self.metrics.ended(&ending);
@@ -299,7 +291,7 @@ impl Engine {
         let number = attempt.number();
         let (transition, more) = match ending {
             // Nothing is kept of the job, so it is not noted which plugin ran it.
-            Ending::Done(None) if hooks.is_empty() && reported.is_none() && circuits.is_empty() => {
+            Ending::Done(None) if hooks.is_empty() && reports.is_none() && circuits.is_empty() => {
                 (Transition::End(State::Completed), None)
             }
             ending => {
@@ -308,7 +300,7 @@ impl Engine {
                 if let Some(hash) = attempt.facts.guest.plugin().filter(|_| !is_plain) {
                     more.record.lineage_mut().ran(number.number, hash);
                 }
-                if let Some(reported) = reported {
+                if let Some(reported) = reports.map(|reports| reports.into_reported()) {
                     // Until the end is durable this is in memory, which limits how many jobs start meanwhile.
                     self.scheduler().ends_with(attempt.run, reported.bytes());
                     more.record.extra_mut().push_log(self.stored_log(number, reported, now));
