@@ -1,5 +1,6 @@
 //! The attempts that are under way, and their deadlines.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,11 +84,11 @@ impl RunningAttempts {
     }
 
     pub fn leave(&self, attempt: &Attempt) {
-        let mut inner = self.lock();
-        let id = attempt.run.job;
         // A later run of the same job may have taken the place.
-        if inner.by_id.get(&id).is_some_and(|now| now.run == attempt.run) {
-            inner.by_id.remove(&id);
+        if let Entry::Occupied(now) = self.lock().by_id.entry(attempt.run.job)
+            && now.get().run == attempt.run
+        {
+            now.remove();
         }
     }
 
