@@ -10,7 +10,7 @@ use super::binding::{Binding, Handling};
 use super::slow_poll::SLOW_POLL;
 use crate::error::BoxError;
 use crate::handler::{AttemptFacts, Batch, CalledAt, GuestFacts, Run, Runnable};
-use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, RunNumber};
+use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, Retry, RunNumber};
 use crate::scheduler::{RunId, Start};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::time::{Now, TimeReader};
@@ -40,6 +40,8 @@ pub(crate) struct Attempt {
     pub caller: Option<Caller>,
     /// Whether the handler needs a thread of its own.
     pub blocking: bool,
+    /// Whether its handler is a batch handler.
+    pub is_batched: bool,
     /// What the handler may see of the attempt.
     pub facts: Arc<AttemptFacts>,
     killed: AtomicU8,
@@ -75,7 +77,7 @@ impl Attempt {
     ) -> Self {
         let Start { run, queue, job, alone, .. } = start;
         let handling = &binding.handlers[&job.kind()];
-        let timeout = binding.timeout(job.kind(), job.record.extra.as_deref().and_then(|extra| extra.timeout));
+        let timeout = binding.timeout(handling, job.record.extra.as_deref().and_then(|extra| extra.timeout));
         let guest = GuestFacts::of(&job.record);
         let facts = AttemptFacts {
             job,
@@ -98,6 +100,7 @@ impl Attempt {
             handed_out: now,
             caller,
             blocking: handling.blocks(),
+            is_batched: matches!(handling.runnable.run, Run::Batch(_)),
             facts: Arc::new(facts),
             killed: AtomicU8::new(0),
             kill: Notify::new(),
@@ -154,7 +157,7 @@ impl Attempt {
 
     /// Whether it is about to join a batch.
     pub fn is_joining(&self) -> bool {
-        self.is_batched() && !self.joined.load(Ordering::Acquire)
+        self.is_batched && !self.joined.load(Ordering::Acquire)
     }
 
     /// Notes that the async handler waits for something.
@@ -182,9 +185,9 @@ impl Attempt {
         &self.handling().runnable
     }
 
-    /// Whether its handler is a batch handler.
-    pub fn is_batched(&self) -> bool {
-        self.batch().is_some()
+    /// How often its job is tried.
+    pub fn retry(&self) -> &Retry {
+        self.binding.retry(self.handling())
     }
 
     /// How batches of its kind form, if its handler is a batch handler.

@@ -83,15 +83,14 @@ impl Binding {
         blocking.map(|(kind, _)| *kind).collect()
     }
 
-    /// How often a job of this kind is tried.
-    pub fn retry(&self, kind: KindId) -> &Retry {
-        self.handlers.get(&kind).and_then(|handling| handling.retry.as_ref()).unwrap_or(&self.retry)
+    /// How often a job of this handler's kind is tried.
+    pub fn retry<'b>(&'b self, handling: &'b Handling) -> &'b Retry {
+        handling.retry.as_ref().unwrap_or(&self.retry)
     }
 
-    /// How long an attempt of this kind may run. `own` is the job's own timeout.
-    pub fn timeout(&self, kind: KindId, own: Option<Duration>) -> Option<Duration> {
+    /// How long an attempt of this handler may run. `own` is the job's own timeout.
+    pub fn timeout(&self, handling: &Handling, own: Option<Duration>) -> Option<Duration> {
         let allowed = own.or(self.timeout);
-        let most = self.handlers.get(&kind).and_then(|handling| handling.timeout_max);
-        [allowed, most].into_iter().flatten().min()
+        [allowed, handling.timeout_max].into_iter().flatten().min()
     }
 }

@@ -138,11 +138,11 @@ async fn run_in_turn(mut hand: InHand<impl Report>) {
         let Now { mono, wall, .. } = attempt.handed_out;
         call_begins(attempt, (!waited).then_some(CalledAt { mono, wall }), &hand.report);
         let ending = {
-            let run = pin!(run_async(attempt, hand.attempts.inside(attempt)).instrument(span.clone()));
-            noting(&mut hand.is_polled, run).await
+            let mut run = pin!(run_async(attempt, hand.attempts.inside(attempt)).instrument(span));
+            let ending = noting(&mut hand.is_polled, run.as_mut()).await;
+            spans::note_end(run.span(), &ending);
+            ending
         };
-        spans::note_end(&span, &ending);
-        drop(span);
         let Some(AttemptTask { attempt, .. }) = hand.task.take() else { return };
         hand.attempts.leave(&attempt);
         hand.task = hand.report.ended(attempt, ending);

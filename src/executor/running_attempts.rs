@@ -1,5 +1,6 @@
 //! The attempts that are under way, and their deadlines.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Inner {
 /// When the time of an attempt is over. An attempt that waits for others of its batch has no deadline yet: the end of its time
 /// moves with the clock, and would wake the dispatcher again and again.
 fn deadline(attempt: &Attempt, now: Duration) -> Option<Duration> {
-    let waits = attempt.is_batched() && attempt.facts.called_at().is_none();
+    let waits = attempt.is_batched && attempt.facts.called_at().is_none();
     attempt.facts.deadline(now).filter(|_| !waits)
 }
 
@@ -83,11 +84,11 @@ impl RunningAttempts {
     }
 
     pub fn leave(&self, attempt: &Attempt) {
-        let mut inner = self.lock();
-        let id = attempt.run.job;
         // A later run of the same job may have taken the place.
-        if inner.by_id.get(&id).is_some_and(|now| now.run == attempt.run) {
-            inner.by_id.remove(&id);
+        if let Entry::Occupied(now) = self.lock().by_id.entry(attempt.run.job)
+            && now.get().run == attempt.run
+        {
+            now.remove();
         }
     }
 

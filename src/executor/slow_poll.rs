@@ -21,6 +21,7 @@ pub(crate) struct SlowPolls {
 
 impl SlowPolls {
     /// Warns of a poll that took longer than [`SLOW_POLL`], unless a warning was logged within the last minute.
+    #[cold]
     pub fn warn(&self, facts: &AttemptFacts, took: Duration, now: Duration) {
         // A plugin yields by itself, and there is no other way to run it.
         if facts.guest.plugin().is_some() || !self.is_due(now) {

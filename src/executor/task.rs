@@ -47,7 +47,7 @@ impl AttemptTask {
 
     /// Whether its handler is a batch handler: then call [`FormingBatches::join`].
     pub fn joins_a_batch(&self) -> bool {
-        self.attempt.is_batched()
+        self.attempt.is_batched
     }
 
     pub fn attempt(&self) -> &Arc<Attempt> {

@@ -256,18 +256,17 @@ impl AttemptFacts {
 
     /// Takes what the handler leaves, because the attempt has ended: what it has reported and, if it `completes`, its writes with the
     /// completion. What is reported after this is ignored. The last progress is published if it was not.
-    pub fn close(&self, completes: bool) -> (Vec<CompleteHook>, Option<Reported>) {
+    pub fn close(&self, completes: bool) -> (Vec<CompleteHook>, Option<Box<Reports>>) {
         let (hooks, reports, is_unpublished) = {
             let mut notes = self.notes();
             notes.is_closed = true;
             let hooks = if completes { std::mem::take(&mut notes.hooks) } else { Vec::new() };
             (hooks, notes.reports.take(), notes.is_unpublished)
         };
-        let reported = reports.map(|reports| reports.into_reported());
         if is_unpublished && self.shared.bus.hears_attempts() {
-            self.publish(reported.as_ref().and_then(|reported| reported.progress.clone()));
+            self.publish(reports.as_ref().and_then(|reports| reports.so_far().progress.clone()));
         }
-        (hooks, reported)
+        (hooks, reports)
     }
 
     // --- the stop -------------------------------------------------------------------------------

@@ -737,8 +737,7 @@ impl NewJob {
             |unwritten: Unwritten| Error::Unencodable { kind: kind.to_string(), source: unwritten.into_error() };
         let payload = payload.map_err(unencodable)?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
-        let of_kind = of_kind.map_or(KindOptions::new(), |of_kind| of_kind());
-        if of_kind != KindOptions::new() {
+        if let Some(of_kind) = of_kind.map(|of_kind| of_kind()).filter(|of_kind| *of_kind != KindOptions::new()) {
             options.get_or_insert_default().fill_in(of_kind);
         }
         if let Some(options) = &mut options {

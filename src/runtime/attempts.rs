@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::engine::{Engine, MARK_AFTER};
 use super::log;
 use crate::error::Error;
@@ -16,7 +18,7 @@ use crate::job::{
     Transition, Verdict,
 };
 use crate::metrics::End;
-use crate::scheduler::{Scheduler, Start};
+use crate::scheduler::{Scheduler, Start, Starts};
 use crate::storage::StartMark;
 use crate::time::Now;
 use crate::writer::{Command, CountFailure, Finish, HoldBack, MarkStarts, More, Retried};
@@ -32,11 +34,9 @@ impl Engine {
     pub(super) fn pump(self: &Arc<Self>) {
         loop {
             let now = self.now();
-            let mut starts = Vec::new();
-            let chores_changed = {
+            let (starts, chores_changed) = {
                 let mut scheduler = self.scheduler();
-                scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
-                scheduler.have_chores_changed()
+                (scheduler.starts(now, STARTS_AT_ONCE), scheduler.have_chores_changed())
             };
             let full = starts.len() == STARTS_AT_ONCE;
             for start in starts {
@@ -62,8 +62,11 @@ impl Engine {
     /// done or begun everything that is needed.
     fn attempt(self: &Arc<Self>, start: Start, now: Now) -> Option<Arc<Attempt>> {
         // The queue may have another worker since the scheduler chose, which may not handle this kind.
-        let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.job.kind()));
-        let Some(binding) = binding else {
+        let worker = self.binding(start.queue).and_then(|binding| {
+            let attempts = binding.retry(binding.handlers.get(&start.job.kind())?).attempts();
+            Some((binding, attempts))
+        });
+        let Some((binding, attempts)) = worker else {
             self.give_back(start);
             return None;
         };
@@ -72,7 +75,7 @@ impl Engine {
         let own = record.extra.as_deref().and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
         // A job that runs at most once may have been tried before, under a worker that retries: then this is its last attempt.
-        let max = if once { number } else { own.unwrap_or_else(|| binding.retry(start.job.kind()).attempts()) };
+        let max = if once { number } else { own.unwrap_or(attempts) };
         let number = AttemptNumber { number, max, once, started_at: now.wall };
         let caller = self.callers.take(start.job.id).or(start.job.caller);
         let commit_first = start.commit_first || once;
@@ -165,12 +168,12 @@ impl Engine {
         let ending = self.judged(attempt, ending, now);
         let verdict = self.verdict(attempt, &ending);
         let circuits;
-        let mut starts = Vec::new();
+        let mut starts = Starts::default();
         let chores_changed = {
             let mut scheduler = self.scheduler();
             let freed = free_slot(&mut scheduler, attempt, &ending, verdict, now)?;
             if start_next && !freed.held {
-                scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
+                starts = scheduler.starts(now, STARTS_AT_ONCE);
             }
             circuits = freed.circuits;
             freed.held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
@@ -217,13 +220,10 @@ impl Engine {
 
     /// How an attempt has ended whose handler has ended with `ending`.
     fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
-        let ending = attempt.judge(suspended(attempt, ending), now);
-        let ending = match attempt.facts.guest.plugin() {
-            // A plugin has a limit of its own, which was checked.
-            Some(_) => ending,
-            None => self.within_limit(ending),
-        };
-        self.coded(ending)
+        match attempt.judge(suspended(attempt, ending), now) {
+            Ending::Done(Some(result)) => self.done_with(attempt, result),
+            ending => ending,
+        }
     }
 
     /// How the end of an attempt counts for the circuit breakers of its worker, if it has any.
@@ -236,38 +236,30 @@ impl Engine {
         verdict.filter(|verdict| *verdict == Verdict::Success || !was_told)
     }
 
-    /// A result that is too large to be kept fails its attempt.
-    fn within_limit(&self, ending: Ending) -> Ending {
+    /// How an attempt has ended that has this result: with the result as it is stored. A result that is too large to be kept, or
+    /// that the payload codec refuses, fails the attempt.
+    fn done_with(&self, attempt: &Attempt, result: Bytes) -> Ending {
         let max = self.config.result_bytes_max;
-        match ending {
-            Ending::Done(Some(result)) if result.len() > max => {
-                let message = format!(
-                    "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
-                    result.len()
-                );
-                Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None }
-            }
-            ending => ending,
+        // A plugin has a limit of its own, which was checked.
+        if attempt.facts.guest.plugin().is_none() && result.len() > max {
+            let message = format!(
+                "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
+                result.len()
+            );
+            return Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None };
         }
-    }
-
-    /// The ending with its result as it is stored. A result that the payload codec refuses fails its attempt.
-    fn coded(&self, ending: Ending) -> Ending {
-        match ending {
-            Ending::Done(Some(result)) => match self.coder().coded_result(result, self.config.result_bytes_max) {
-                Ok(coded) => Ending::Done(Some(coded)),
-                Err(error) => {
-                    let message = format!("the payload codec could not write the result: {}", text_of(&*error));
-                    drop_quietly(error);
-                    Ending::Failed { kind: FailureKind::Error, message, delay: None }
-                }
-            },
-            ending => ending,
+        match self.coder().coded_result(result, max) {
+            Ok(coded) => Ending::Done(Some(coded)),
+            Err(error) => {
+                let message = format!("the payload codec could not write the result: {}", text_of(&*error));
+                drop_quietly(error);
+                Ending::Failed { kind: FailureKind::Error, message, delay: None }
+            }
         }
     }
 
     /// Starts these jobs. Returns one of them instead, if the task of `before`, which has just ended, can run it.
-    fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Attempt, now: Now) -> Option<AttemptTask> {
+    fn launch_all(self: &Arc<Self>, starts: Starts, before: &Attempt, now: Now) -> Option<AttemptTask> {
         let mut next = None;
         for start in starts {
             let Some(attempt) = self.attempt(start, now) else { continue };
@@ -289,8 +281,9 @@ impl Engine {
     }
 
     /// Decides what follows an attempt: what the writer is to write. The end does this to circuits.
+    #[inline]
     fn decided(self: &Arc<Self>, attempt: &Attempt, ending: Ending, circuits: Vec<CircuitStep>, now: Now) -> Command {
-        let (hooks, reported) = attempt.facts.close(matches!(ending, Ending::Done(_)));
+        let (hooks, reports) = attempt.facts.close(matches!(ending, Ending::Done(_)));
         // An attempt that writes something with its completion is counted when that is written.
         if hooks.is_empty() {
             self.metrics.ended(&ending);
@@ -298,7 +291,7 @@ impl Engine {
         let number = attempt.number();
         let (transition, more) = match ending {
             // Nothing is kept of the job, so it is not noted which plugin ran it.
-            Ending::Done(None) if hooks.is_empty() && reported.is_none() && circuits.is_empty() => {
+            Ending::Done(None) if hooks.is_empty() && reports.is_none() && circuits.is_empty() => {
                 (Transition::End(State::Completed), None)
             }
             ending => {
@@ -307,7 +300,7 @@ impl Engine {
                 if let Some(hash) = attempt.facts.guest.plugin().filter(|_| !is_plain) {
                     more.record.lineage_mut().ran(number.number, hash);
                 }
-                if let Some(reported) = reported {
+                if let Some(reported) = reports.map(|reports| reports.into_reported()) {
                     // Until the end is durable this is in memory, which limits how many jobs start meanwhile.
                     self.scheduler().ends_with(attempt.run, reported.bytes());
                     more.record.extra_mut().push_log(self.stored_log(number, reported, now));
@@ -337,7 +330,7 @@ impl Engine {
         now: Now,
     ) -> (Transition, More) {
         let random = self.seeds.random();
-        let retry = attempt.binding.retry(attempt.job().kind());
+        let retry = attempt.retry();
         let retried = (!hooks.is_empty()).then(|| {
             let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
             let count_failure = attempt.binding.has_breaker.then(|| self.count_failure(attempt));

@@ -119,8 +119,7 @@ impl World {
         let mut running: BTreeMap<u64, (RunId, u64)> = BTreeMap::new();
         loop {
             let now = at(self.now);
-            let mut starts = Vec::new();
-            scheduler.starts(now, 64, &mut starts);
+            let starts: Vec<_> = scheduler.starts(now, 64).into_iter().collect();
             for start in starts {
                 let id = start.job.id.get();
                 assert!(!running.contains_key(&id) && !self.jobs[&id].is_dead);

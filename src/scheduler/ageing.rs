@@ -153,8 +153,7 @@ impl World {
     /// to be read, and whether nothing more happens now.
     fn run_round(&mut self) -> (Vec<u64>, Vec<AgedRefill>, bool) {
         let now = self.now();
-        let mut starts = Vec::new();
-        self.scheduler.starts(now, 100, &mut starts);
+        let starts: Vec<_> = self.scheduler.starts(now, 100).into_iter().collect();
         let ids: Vec<u64> = starts.iter().map(|start| start.job.id.get()).collect();
         for id in &ids {
             assert!(self.started.insert(*id), "job {id} starts twice");

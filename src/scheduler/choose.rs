@@ -13,7 +13,7 @@ use super::handed_out::HandedOutJobs;
 use super::probation::MayStart;
 use super::queue_state::{Pick, QueueState, Shared};
 use super::shared_limits::LimitKey;
-use super::start::{Chores, Start};
+use super::start::{Chores, Start, Starts};
 use super::state::Scheduler;
 use crate::job::{JobId, QueueId, ReadyJob, Suspect};
 use crate::time::Now;
@@ -33,14 +33,15 @@ fn has_units(state: &QueueState, handed_out: &HandedOutJobs, job: &ReadyJob) -> 
 }
 
 impl Scheduler {
-    /// Adds the jobs that may start now to `into`, until it holds `starts_max`.
-    pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
-        while into.len() < starts_max && self.has_room() {
+    /// The jobs that may start now, at most `starts_max`.
+    pub fn starts(&mut self, now: Now, starts_max: usize) -> Starts {
+        let mut starts = Starts::default();
+        while starts.len() < starts_max && self.has_room() {
             if self.handed_out.limits.holds_some() && !self.probation.has_waiting() {
                 self.suspects_wait_for([]);
             }
             if self.probation.is_active() {
-                if self.start_suspect(now, into) {
+                if self.start_suspect(now, &mut starts) {
                     continue;
                 }
                 if self.probation.holds_others(now).is_some() {
@@ -49,12 +50,13 @@ impl Scheduler {
             }
             self.wake_queues_for_threads();
             let Some(queue) = self.rotation.pop_front() else { break };
-            if self.start_one(queue, now, into) {
+            if self.start_one(queue, now, &mut starts) {
                 self.rotation.push_back(queue);
             } else {
                 self.in_rotation.remove(&queue);
             }
         }
+        starts
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -81,7 +83,7 @@ impl Scheduler {
     }
 
     /// Hands out one job of `queue`. Returns false if it has none to start now, or no slot for another one.
-    fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
+    fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Starts) -> bool {
         let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
         let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
         self.threads.asked(queue);
@@ -152,7 +154,7 @@ impl Scheduler {
     }
 
     /// Hands out the next suspect of the last crash. Returns false if none may start now.
-    fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
+    fn start_suspect(&mut self, now: Now, into: &mut Starts) -> bool {
         if !self.probation.is_check_due(now) {
             return false;
         }

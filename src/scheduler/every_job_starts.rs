@@ -301,9 +301,8 @@ impl World {
     }
 
     fn pump(&mut self) {
-        let mut starts = Vec::new();
         let most = self.starts_most();
-        self.scheduler.starts(at(self.now), 64, &mut starts);
+        let starts: Vec<_> = self.scheduler.starts(at(self.now), 64).into_iter().collect();
         assert!(starts.len() <= most, "{} jobs start, and the circuit allows {most}", starts.len());
         for start in starts {
             assert!(self.started.insert(start.job.id.get()), "job {} starts twice", start.job.id);

@@ -41,7 +41,7 @@ pub(crate) use handed_out::RunId;
 pub(crate) use limits::{WindowLimits, WorkerLimits};
 pub(crate) use probation::careful_starts;
 pub(crate) use shared_limits::LimitKey;
-pub(crate) use start::{Chores, Start};
+pub(crate) use start::{Chores, Start, Starts};
 pub(crate) use state::Scheduler;
 
 #[cfg(test)]

@@ -118,8 +118,7 @@ impl World {
     /// Starts what may start, and answers all pages, until nothing is left to do.
     fn run(&mut self) {
         loop {
-            let mut starts = Vec::new();
-            self.scheduler.starts(now(), 1, &mut starts);
+            let starts: Vec<_> = self.scheduler.starts(now(), 1).into_iter().collect();
             let chores = self.scheduler.chores(now());
             if starts.is_empty() && chores.refills.is_empty() {
                 break;

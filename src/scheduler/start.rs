@@ -19,6 +19,35 @@ pub(crate) struct Start {
     pub alone: bool,
 }
 
+/// Jobs that may start now. The end of a job usually lets one other job start, so the first one costs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Starts {
+    first: Option<Start>,
+    others: Vec<Start>,
+}
+
+impl Starts {
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    pub fn push(&mut self, start: Start) {
+        match self.first {
+            None => self.first = Some(start),
+            Some(_) => self.others.push(start),
+        }
+    }
+}
+
+impl IntoIterator for Starts {
+    type Item = Start;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Start>, std::vec::IntoIter<Start>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.others)
+    }
+}
+
 /// What there is to do besides starting jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Chores {

@@ -54,8 +54,8 @@ fn open_with(settings: WorkerLimits) -> Scheduler {
 
 /// Answers every page that was requested with `rows`.
 fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<ReadyJob>], now: Now) {
-    scheduler.starts(now, 0, &mut Vec::new());
-    scheduler.starts(now, 1, &mut Vec::new());
+    scheduler.starts(now, 0);
+    scheduler.starts(now, 1);
     for refill in scheduler.chores(now).refills {
         let page = rows.iter().filter(|row| row.is_grouped() == refill.grouped).cloned().collect();
         scheduler.refilled(refill, page, true);
@@ -63,9 +63,7 @@ fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<ReadyJob>], now: Now) {
 }
 
 fn start(scheduler: &mut Scheduler, now: Now) -> Vec<Start> {
-    let mut starts = Vec::new();
-    scheduler.starts(now, 100, &mut starts);
-    starts
+    scheduler.starts(now, 100).into_iter().collect()
 }
 
 fn ids(starts: &[Start]) -> Vec<u64> {
@@ -169,7 +167,7 @@ fn jobs_without_a_handler_are_skipped_until_a_worker_starts() {
 
     let kinds = [KIND, 99].into_iter().collect();
     scheduler.open_queue(QUEUE, WorkerLimits { kinds, ..settings(10) }, at(0));
-    scheduler.starts(at(0), 1, &mut Vec::new());
+    scheduler.starts(at(0), 1);
     for refill in scheduler.chores(at(0)).refills {
         let page = if refill.grouped { vec![] } else { vec![unknown.clone(), ready_job(2, 5, None)] };
         scheduler.refilled(refill, page, true);

@@ -55,7 +55,9 @@ impl Threads {
 
     /// The queue is asked for its next job: it uses its reserved thread now, or the thread is free for other queues.
     pub fn asked(&mut self, queue: QueueId) {
-        self.reserved.remove(&queue);
+        if !self.reserved.is_empty() {
+            self.reserved.remove(&queue);
+        }
     }
 
     /// The next job of this queue waits for a thread.

@@ -80,8 +80,7 @@ impl World {
     fn run(&mut self) -> Vec<JobId> {
         let mut started = Vec::new();
         loop {
-            let mut starts = Vec::new();
-            self.scheduler.starts(now(), 1, &mut starts);
+            let starts: Vec<_> = self.scheduler.starts(now(), 1).into_iter().collect();
             let refills = self.scheduler.chores(now()).refills;
             if starts.is_empty() && refills.is_empty() {
                 return started;

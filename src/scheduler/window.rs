@@ -214,11 +214,13 @@ impl<E: Source> Window<E> {
         }
         self.whole = end;
         self.dropped_bytes = 0;
-        for row in page {
-            if !taken(&row) && !reading.gone.contains(&row.id()) && !self.rows.contains_key(&row.order()) {
-                self.insert(row);
-            }
-        }
+        let last = self.rows.last_key_value().map(|(order, _)| *order);
+        let is_here = |row: &E| last.is_some_and(|last| row.order() <= last) && self.rows.contains_key(&row.order());
+        let is_new = |row: &E| !taken(row) && !reading.gone.contains(&row.id()) && !is_here(row);
+        let mut new: BTreeMap<_, _> = page.into_iter().filter(is_new).map(|row| (row.order(), row)).collect();
+        self.bytes += new.values().map(E::bytes).sum::<usize>();
+        // All at once: the page is in order, so no place has to be searched for.
+        self.rows.append(&mut new);
         for row in reading.arrived {
             let handed_out = taken(&row);
             self.arrive(row, handed_out);

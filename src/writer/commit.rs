@@ -2,7 +2,7 @@
 
 use super::batching::Behind;
 use super::command::Command;
-use super::committed::Committed;
+use super::committed::{Committed, append};
 use super::jobs::drop_marks_of_the_finished;
 use super::state::Writer;
 use super::transaction::When;
@@ -98,7 +98,7 @@ impl Writer {
         let mut all: Vec<Command> = self.jobs.unfinished.drain(..).map(Command::Finish).collect();
         all.extend(self.waiting.all_to_try());
         all.append(&mut self.put_off);
-        all.extend(commands);
+        append(&mut all, commands);
         drop_marks_of_the_finished(&mut all);
         all
     }

@@ -47,3 +47,12 @@ impl Committed {
         }
     }
 }
+
+/// Adds these behind those that are there. If none are there, as is usual, nothing is copied.
+pub(super) fn append<T>(there: &mut Vec<T>, more: Vec<T>) {
+    if there.is_empty() {
+        *there = more;
+    } else {
+        there.extend(more);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::command::Command;
-use super::committed::Committed;
+use super::committed::{Committed, append};
 use super::jobs::Jobs;
 use super::occupied::{Occupant, Occupied};
 use super::waiting_room::WaitingRoom;
@@ -132,11 +132,11 @@ impl Writer {
         committed.jobs.expiries = committed.jobs.expiries.and_then(sealed.expiries);
         committed.jobs.schedules = committed.jobs.schedules.and_then(sealed.schedules);
         committed.jobs.flows = committed.jobs.flows.and_then(sealed.flows);
-        committed.jobs.callers.extend(sealed.callers);
-        committed.jobs.cancels.extend(sealed.cancels);
-        committed.jobs.ends.extend(sealed.ends);
-        committed.jobs.changes.extend(sealed.changes);
-        committed.events.extend(sealed.events);
+        append(&mut committed.jobs.callers, sealed.callers);
+        append(&mut committed.jobs.cancels, sealed.cancels);
+        append(&mut committed.jobs.ends, sealed.ends);
+        append(&mut committed.jobs.changes, sealed.changes);
+        append(&mut committed.events, sealed.events);
     }
 
     /// Nothing can be written for now: no caller may wait for a later commit. Ends of attempts are kept.

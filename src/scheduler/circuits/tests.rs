@@ -61,10 +61,8 @@ fn enqueue(scheduler: &mut Scheduler, ids: impl IntoIterator<Item = u64>, group:
 
 /// Starts what may start, as the dispatcher does.
 fn start(scheduler: &mut Scheduler, millis: u64) -> Vec<Start> {
-    let mut starts = Vec::new();
     scheduler.chores(at(millis));
-    scheduler.starts(at(millis), 100, &mut starts);
-    starts
+    scheduler.starts(at(millis), 100).into_iter().collect()
 }
 
 fn started(scheduler: &mut Scheduler, millis: u64) -> Vec<u64> {

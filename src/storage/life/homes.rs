@@ -1,11 +1,9 @@
 //! The homes that jobs are moved from: each job's row is in one of six tables.
 
-use std::sync::Arc;
-
 use redb::ReadableTable;
 
 use super::moved::Side;
-use super::ready;
+use super::{NewHome, ready};
 use crate::job::{JobId, QueueId, ReadyJob, Record, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
@@ -73,39 +71,44 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes a job from the table that has its row. Returns false if it was not there. `next_group` is the group in which it
-    /// waits afterwards.
-    #[inline]
+    /// Removes a job from the table that has its row. Returns false if it was not there. `to` is where it goes.
+    #[inline(always)]
     pub(super) fn leave_home(
         &mut self,
         queue: QueueId,
         id: JobId,
         from: &OldHome<'_>,
-        next_group: Option<&Arc<str>>,
+        to: &NewHome<'_>,
     ) -> Result<bool, Fault> {
         match from {
             OldHome::Nowhere => Ok(false),
             OldHome::Handler { row_was_there: Some(was_there), .. } => Ok(*was_there),
-            OldHome::Handler { taken, row_was_there: None } => match taken.group() {
-                None => Ok(self.tables.ready()?.remove(ready::ready_key(queue, taken))?.is_some()),
-                Some(_) => {
-                    // The row in `heads` is removed last: a group's row that cannot be read is made anew from it.
-                    let was_there = self.leave_group(queue, id)?;
-                    self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
-                    Ok(was_there)
-                }
-            },
-            OldHome::Place { place, .. } => match place {
-                Place::Ready { priority } => self.take_ready(queue, id, *priority),
-                Place::Delayed { due } => self.take_delayed(queue, id, *due),
-                Place::Member(member) => {
-                    let comes_back = next_group == Some(&member.group);
-                    Ok(self.leave_waiting(queue, member, id, comes_back)?.is_some())
-                }
-                Place::Dead { at } => self.take_dead(queue, id, *at),
-                Place::Finished { state, at } => self.take_finished(queue, id, *state, *at),
-                Place::Blocked => self.take_blocked(queue, id),
-            },
+            OldHome::Handler { taken, row_was_there: None } => self.leave_handler(queue, id, taken),
+            OldHome::Place { place, .. } => self.leave_place(queue, id, place, to),
+        }
+    }
+
+    fn leave_handler(&mut self, queue: QueueId, id: JobId, taken: &ReadyJob) -> Result<bool, Fault> {
+        if !taken.is_grouped() {
+            return Ok(self.tables.ready()?.remove(ready::ready_key(queue, taken))?.is_some());
+        }
+        // The row in `heads` is removed last: a group's row that cannot be read is made anew from it.
+        let was_there = self.leave_group(queue, id)?;
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
+        Ok(was_there)
+    }
+
+    fn leave_place(&mut self, queue: QueueId, id: JobId, place: &Place, to: &NewHome<'_>) -> Result<bool, Fault> {
+        match place {
+            Place::Ready { priority } => self.take_ready(queue, id, *priority),
+            Place::Delayed { due } => self.take_delayed(queue, id, *due),
+            Place::Member(member) => {
+                let comes_back = to.group() == Some(&member.group);
+                Ok(self.leave_waiting(queue, member, id, comes_back)?.is_some())
+            }
+            Place::Dead { at } => self.take_dead(queue, id, *at),
+            Place::Finished { state, at } => self.take_finished(queue, id, *state, *at),
+            Place::Blocked => self.take_blocked(queue, id),
         }
     }
 }

@@ -52,6 +52,8 @@ mod unreadable;
 pub(super) mod verifier;
 pub(super) mod waiting;
 
+use std::sync::Arc;
+
 use crate::job::{JobId, QueueId, Record, State, Transition, life};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
@@ -80,20 +82,26 @@ pub(crate) enum NewHome<'m> {
     Ended { record: &'m Record, kept: bool },
 }
 
+impl NewHome<'_> {
+    /// The group in which the job waits there.
+    fn group(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Waiting { job, .. } => job.record().group(),
+            Self::Nowhere | Self::Ended { .. } => None,
+        }
+    }
+}
+
 impl Batch<'_> {
     /// The door: moves a job and everything that depends on it. Returns whether its row was where it is taken from.
     #[inline]
     pub fn apply(&mut self, what: Move<'_>) -> Result<bool, Fault> {
         self.touch();
         let Move { id, queue, transition, from, to } = what;
-        let next_group = match &to {
-            NewHome::Waiting { job, .. } => job.record().group(),
-            NewHome::Nowhere | NewHome::Ended { .. } => None,
-        };
-        if transition == Transition::End(State::Dead) {
+        if matches!(transition, Transition::End(State::Dead)) {
             self.hold_group(queue, id, (&from, &to))?;
         }
-        let was_there = self.leave_home(queue, id, &from, next_group)?;
+        let was_there = self.leave_home(queue, id, &from, &to)?;
         if let OldHome::Place { place: Place::Dead { .. }, record, .. } = &from {
             self.release_group(queue, id, *record, transition)?;
         }

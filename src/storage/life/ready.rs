@@ -25,6 +25,12 @@ impl Batch<'_> {
         self.changes.push(Change::Ready { queue, job: entry });
     }
 
+    /// Makes room in memory for so many jobs, most of which become ready.
+    pub fn expect(&mut self, jobs: usize) {
+        self.changes.reserve(jobs);
+        self.tables.arriving.reserve(jobs);
+    }
+
     /// Removes a job that waits from `ready`, and tells dispatch.
     pub(super) fn take_ready(&mut self, queue: QueueId, id: JobId, priority: u8) -> Result<bool, Fault> {
         let was_there = self.tables.ready()?.remove((queue, priority, id.get()))?.is_some();
@@ -40,6 +46,8 @@ impl Batch<'_> {
             return Ok(Vec::new());
         }
         self.touch();
+        // Each of them is settled.
+        self.changes.reserve(taken.len());
         let keys: Vec<_> = taken.iter().map(|(queue, entry)| ready_key(*queue, entry)).collect();
         self.tables.remove_ready(&keys)
     }

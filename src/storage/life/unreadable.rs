@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::OldHome;
 use super::moved::{Moved, Side, WithHandler};
+use super::{NewHome, OldHome};
 use crate::job::{JobId, QueueId, State, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
@@ -18,6 +18,7 @@ impl Batch<'_> {
         if self.unreadable.is_empty() { Ok(()) } else { self.put_all_aside() }
     }
 
+    #[cold]
     fn put_all_aside(&mut self) -> Result<(), Fault> {
         while !self.unreadable.is_empty() {
             for unreadable in std::mem::take(&mut self.unreadable) {
@@ -46,7 +47,7 @@ impl Batch<'_> {
         self.touch();
         let state = presumed_state(&place, &row);
         let from = OldHome::Place { place: &place, state, record: None, bytes: row.len() };
-        self.leave_home(queue, id, &from, None)?;
+        self.leave_home(queue, id, &from, &NewHome::Nowhere)?;
         if let Place::Dead { .. } = place {
             self.pause_held_by(queue, id)?;
         }

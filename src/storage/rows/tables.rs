@@ -44,6 +44,10 @@ impl Arriving {
     pub fn push(&mut self, key: ReadyKey, row: Bytes) {
         self.0.push((key, row));
     }
+
+    pub fn reserve(&mut self, rows: usize) {
+        self.0.reserve(rows);
+    }
 }
 
 /// Created with the first job that has a tag: a file without tags has no such table.

@@ -113,6 +113,7 @@ impl Step for Enqueue {
 /// Stores jobs. Their queues must have room.
 fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared], dispatch: &dyn Withdraw) -> Result<Answers, Error> {
     let first = JobId::new(batch.counters.next_id);
+    batch.expect(jobs.len());
     if !jobs.iter().any(Prepared::has_keys) {
         for job in jobs {
             batch.insert(job)?;

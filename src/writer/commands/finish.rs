@@ -217,7 +217,7 @@ impl Finish {
         }
         self.move_circuits(batch)?;
         self.note_steps(batch)?;
-        if self.transition != Transition::End(State::Completed)
+        if !matches!(self.transition, Transition::End(State::Completed))
             && let Some(reason) = batch.cancel_reason(self.id())?
         {
             return self.cancel(batch, reason);
@@ -353,7 +353,7 @@ impl Finish {
 
     /// Whether the job completes without writes of its handler and is in no group.
     fn is_plain(&self) -> bool {
-        !self.has_hooks() && self.transition == Transition::End(State::Completed) && !self.taken.is_grouped()
+        matches!(self.transition, Transition::End(State::Completed)) && !self.has_hooks() && !self.taken.is_grouped()
     }
 
     fn tell(&self, batch: &mut Batch<'_>) {
