@@ -147,7 +147,7 @@ async fn the_process_says_how_many_of_its_slots_and_threads_are_in_use() {
         let _ = receiver.lock().unwrap().recv();
         Ok(())
     };
-    pond.worker("blocking").concurrency(4).handle_blocking(block).start().unwrap();
+    pond.worker("blocking").concurrency(4).no_timeout().handle_blocking(block).start().unwrap();
     pond.enqueue_many("async", (0..4).map(work)).await.unwrap();
     pond.enqueue_many("blocking", (0..2).map(work)).await.unwrap();
     keeper.next(4).await;
