@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attempt_steps::StepsOfAttempt;
 use super::guest_facts::GuestFacts;
 use super::shared::Shared;
-use super::steps::StepsOfAttempt;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::events::Event;

@@ -1,6 +1,7 @@
 //! Handlers: what can be one, and what it receives.
 
 mod attempt_facts;
+mod attempt_steps;
 mod batch;
 mod context;
 mod data_map;
@@ -38,4 +39,4 @@ pub(crate) use inside::{Inside, handler_here};
 pub(crate) use middleware::Middleware;
 pub(crate) use read_flow::ReadFlow;
 pub(crate) use shared::Shared;
-pub(crate) use step_store::{NewStep, StepAnswer, StepStore, StepWrite};
+pub(crate) use step_store::{NewStep, StepAnswer, StepOf, StepStore, StepWrite};

@@ -5,15 +5,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt_facts::AttemptFacts;
 use crate::error::{BoxError, Error};
-use crate::job::{JobId, StepRow, StepWhat};
+use crate::job::{JobId, ReadyJob, RunNumber, StepRow, StepWhat};
 use crate::time::Due;
 use crate::transaction::Transaction;
 use bytes::Bytes;
 
 /// Writes the application's rows of a step, and returns the step's result.
 pub(crate) type StepWrite = Box<dyn Fn(&Transaction<'_>) -> Result<Bytes, BoxError> + Send>;
+
+/// Whose step it is.
+pub(crate) struct StepOf {
+    /// The job as it was handed out.
+    pub job: Arc<ReadyJob>,
+    /// The run of the attempt.
+    pub run: RunNumber,
+}
 
 /// What of a step is to be stored.
 pub(crate) enum NewStep {
@@ -38,5 +45,5 @@ pub(crate) trait StepStore: Send + Sync {
     fn is_due(&self, due: Due) -> bool;
 
     /// Stores a step of this attempt. The answer is the step that counts: another one, if it was stored before.
-    fn put(&self, attempt: &Arc<AttemptFacts>, name: String, step: NewStep) -> StepAnswer;
+    fn put(&self, of: StepOf, name: String, step: NewStep) -> StepAnswer;
 }

@@ -1,6 +1,6 @@
 //! The steps of a handler: parts of its work whose results are durable before it ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,23 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt_facts::AttemptFacts;
+use super::attempt_steps::StepsOfAttempt;
 use super::context::Context;
-use super::step_store::{NewStep, StepAnswer, StepStore, StepWrite};
+use super::step_store::{NewStep, StepAnswer, StepOf, StepStore, StepWrite};
 use crate::error::{BoxError, Error};
-use crate::job::{ClassedError, FailureKind, StepRow, StepWhat, Suspended, Suspension, check_key};
+use crate::job::{ClassedError, FailureKind, StepWhat, Suspended, Suspension, check_key};
 use crate::sync::block_on;
 use crate::time::Due;
 use crate::transaction::Transaction;
-
-/// What an attempt knows of the steps of its job.
-pub(crate) struct StepsOfAttempt {
-    /// Those that were stored when the handler first asked, and those of this attempt.
-    rows: BTreeMap<String, StepRow>,
-    /// How often each name was used in this attempt.
-    used: HashMap<String, u32>,
-    /// Why the handler leaves, if it sleeps or waits.
-    suspension: Option<Suspension>,
-}
 
 /// A step as it is found: stored, or new.
 enum Found {
@@ -259,7 +250,8 @@ impl Context {
     }
 
     fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
-        steps.put(self.facts(), name.to_owned(), step)
+        let facts = self.facts();
+        steps.put(StepOf { job: facts.job.clone(), run: facts.run }, name.to_owned(), step)
     }
 
     fn suspend(&self, until: Due, waits_at: Option<String>) -> BoxError {

@@ -1,11 +1,9 @@
 //! The steps of a handler that no queue runs: for the tests of applications.
 
-use super::attempt_facts::AttemptFacts;
-use super::step_store::{NewStep, StepAnswer, StepStore};
+use super::step_store::{NewStep, StepAnswer, StepOf, StepStore};
 use crate::error::Error;
 use crate::job::{JobId, StepRow, StepWhat};
 use crate::time::Due;
-use std::sync::Arc;
 
 /// Runs each step and keeps nothing. A sleep is over at once, and so is a wait for a signal that has a timeout.
 pub(crate) struct StepsInMemory;
@@ -19,7 +17,7 @@ impl StepStore for StepsInMemory {
         true
     }
 
-    fn put(&self, _: &Arc<AttemptFacts>, name: String, step: NewStep) -> StepAnswer {
+    fn put(&self, _: StepOf, name: String, step: NewStep) -> StepAnswer {
         let what = match step {
             NewStep::Row(what) => Ok(what),
             NewStep::Sleep(_) => Ok(StepWhat::Sleeps(Due::NEVER)),

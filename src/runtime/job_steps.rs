@@ -8,7 +8,7 @@ use super::attempts::mark_of;
 use super::commit::Commit;
 use super::engine::Engine;
 use crate::error::Error;
-use crate::handler::{AttemptFacts, NewStep, StepAnswer, StepStore};
+use crate::handler::{NewStep, StepAnswer, StepOf, StepStore};
 use crate::job::{Coder, JobId, StepInfo, StepRow, StepWhat};
 use crate::storage::{Batch, Signalled, Target};
 use crate::time::Due;
@@ -34,15 +34,16 @@ impl StepStore for StepsOf {
         self.0.upgrade().is_some_and(|engine| due.is_due(engine.now()))
     }
 
-    fn put(&self, attempt: &Arc<AttemptFacts>, name: String, step: NewStep) -> StepAnswer {
-        let (engine, attempt) = (self.engine(), attempt.clone());
-        Box::pin(async move { put(&engine?, &attempt, name, step).await })
+    fn put(&self, of: StepOf, name: String, step: NewStep) -> StepAnswer {
+        let engine = self.engine();
+        Box::pin(async move { put(&engine?, of, name, step).await })
     }
 }
 
-async fn put(engine: &Arc<Engine>, attempt: &AttemptFacts, name: String, step: NewStep) -> Result<StepWhat, Error> {
-    let running = engine.running_attempt(attempt.id()).filter(|running| running.facts.run == attempt.run);
-    let running = running.ok_or(Error::NoSuchJob { id: attempt.id() })?;
+async fn put(engine: &Arc<Engine>, of: StepOf, name: String, step: NewStep) -> Result<StepWhat, Error> {
+    let id = of.job.id;
+    let running = engine.running_attempt(id).filter(|running| running.facts.run == of.run);
+    let running = running.ok_or(Error::NoSuchJob { id })?;
     let now = engine.now();
     let (what, write) = match step {
         NewStep::Row(what) => (Some(what), None),
@@ -55,7 +56,7 @@ async fn put(engine: &Arc<Engine>, attempt: &AttemptFacts, name: String, step: N
     let bytes = what.as_ref().map_or(0, |what| StepRow { at: now.wall, what: what.clone(), is_coded: false }.bytes());
     let (reply, answer) = oneshot::channel();
     let step = PutStep {
-        taken: attempt.job.clone(),
+        taken: of.job,
         mark: mark_of(&running),
         name,
         what,

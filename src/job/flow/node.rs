@@ -167,6 +167,18 @@ impl Node {
         matches!(self.what, What::Job { .. })
     }
 
+    /// It waits for nothing any more, or runs again. Returns where it stood.
+    pub fn begin(&mut self) -> NodeState {
+        std::mem::replace(&mut self.state, NodeState::Active)
+    }
+
+    /// It has ended. Returns where it stood.
+    pub fn end(&mut self, end: NodeEnd) -> NodeState {
+        let NodeEnd { state, result, is_result_coded } = end;
+        (self.result, self.is_result_coded) = (result, is_result_coded);
+        std::mem::replace(&mut self.state, state)
+    }
+
     /// A dependency of this node, `from`, has ended.
     pub fn dependency_ended(&mut self, from: u64, of: Dependent, state: NodeState) -> Told {
         if self.state != NodeState::Blocked || of.is_done {

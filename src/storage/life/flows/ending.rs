@@ -6,7 +6,7 @@ use redb::ReadableTable;
 use super::NODES_AT_ONCE;
 use super::following::due_key;
 use crate::error::Error;
-use crate::job::{JobId, NodeEnd, NodeState, QueueId, Transition, What, Withdraw};
+use crate::job::{JobId, NodeEnd, NodeState, Transition, What, Withdraw};
 use crate::storage::life::steering::Target;
 use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
@@ -126,14 +126,6 @@ impl Batch<'_> {
                 }
             }
         }
-    }
-
-    /// Lets a job run that waits for others, whatever became of those. Returns false if it does not wait.
-    pub fn release_blocked(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
-        let Some(stored) = self.stored(queue, id, Place::Blocked)? else { return Ok(false) };
-        let Some(flow) = stored.record.extra.as_ref().and_then(|extra| extra.flow) else { return Ok(false) };
-        self.unblock(flow, id.get())?;
-        Ok(true)
     }
 
     /// Does what is due of flows, some of it in this commit. Returns whether there was anything to do.

@@ -58,9 +58,8 @@ impl Batch<'_> {
 
     fn node_ended(&mut self, flow: u64, id: u64, end: NodeEnd, room: &mut usize) -> Result<(), Fault> {
         let Some(node) = self.flow_node_mut(flow, id)? else { return Ok(()) };
-        let was = node.state;
-        let NodeEnd { state, result, is_result_coded } = end;
-        (node.state, node.result, node.is_result_coded) = (state, result, is_result_coded);
+        let state = end.state;
+        let was = node.end(end);
         let has_dependents = !node.dependents.is_empty() || node.more_dependents > 0;
         self.count_node(flow, id, was)?;
         // A dead letter that is removed is a failure as before.
@@ -72,7 +71,7 @@ impl Batch<'_> {
 
     fn node_resumed(&mut self, flow: u64, id: u64, room: &mut usize) -> Result<(), Fault> {
         let Some(node) = self.flow_node_mut(flow, id)? else { return Ok(()) };
-        let was = std::mem::replace(&mut node.state, NodeState::Active);
+        let was = node.begin();
         // A flow that was cancelled goes on, unless the rest of it is being cancelled now.
         if let Some(row) = self.flow_mut(flow)?.filter(|row| row.untold == 0) {
             row.cancelled = None;
@@ -227,9 +226,17 @@ impl Batch<'_> {
             return Ok(());
         }
         if let Some(node) = self.flow_node_mut(flow, id)? {
-            node.state = NodeState::Active;
+            node.begin();
         }
         self.count_node(flow, id, NodeState::Blocked)
+    }
+
+    /// Lets a job run that waits for others, whatever became of those. Returns false if it does not wait.
+    pub fn release_blocked(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        let Some(stored) = self.stored(queue, id, Place::Blocked)? else { return Ok(false) };
+        let Some(flow) = stored.record.extra.as_ref().and_then(|extra| extra.flow) else { return Ok(false) };
+        self.unblock(flow, id.get())?;
+        Ok(true)
     }
 
     /// Lets a blocked job run. Returns false if it is not there, or cannot be read.
