@@ -63,7 +63,8 @@ async fn jobs_run_when_those_they_wait_for_have_completed() {
     assert_eq!(pond.job(other).unwrap().flow, None);
     assert!(!serde_json::to_string(&pond.job(other).unwrap()).unwrap().contains("flow"));
     let listed = pond.jobs(&JobFilter::new(), None, 10).unwrap().jobs;
-    let of_flow: Vec<_> = listed.iter().filter(|job| job.flow.as_deref() == Some("diamond")).map(|job| job.id).collect();
+    let of_flow: Vec<_> =
+        listed.iter().filter(|job| job.flow.as_deref() == Some("diamond")).map(|job| job.id).collect();
     assert_eq!((listed.len(), of_flow.len()), (5, 4));
     assert_eq!(pond.job(ids[0]).unwrap().flow.as_deref(), Some("diamond"));
     assert_sound(&pond).await;

@@ -123,7 +123,7 @@ async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
         Action::CancelFlow { flow, .. } => {
             let counts = view.site.source.flow(flow).await?.row.counts;
             let open = of_jobs(counts.blocked + counts.active);
-            format!("Cancel the flow {flow} with {open} that have not ended?")
+            format!("Cancel {open} of the flow {flow}?")
         }
         Action::RemoveFlow { flow } => format!("Remove the flow {flow} with the results of its jobs?"),
         Action::PurgeRow { number } => format!("Remove the row {number} for good?"),
