@@ -5,6 +5,7 @@ mod counts;
 mod cursor;
 mod explanation;
 mod filter;
+mod flow_names;
 mod group_info;
 mod job_info;
 mod limits;
@@ -30,6 +31,7 @@ pub use cursor::{Cursor, ParseCursorError};
 pub use explanation::Explanation;
 pub(crate) use explanation::explain;
 pub use filter::JobFilter;
+use flow_names::FlowNames;
 pub(crate) use group_info::groups;
 pub use group_info::{GroupInfo, GroupPage};
 pub use job_info::JobInfo;
@@ -82,9 +84,10 @@ pub(crate) fn list(
     let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     let from = ScanFrom { cursor: cursor.map(|cursor| cursor.0), direction: filter.direction() };
+    let mut flows = FlowNames::new(engine);
     let next = matching(engine, filter, from, |found| {
         let stored = size(&found);
-        let job = describe(engine, found.kept());
+        let job = describe(engine, found.kept(), &mut flows);
         // The payload codec may make much of few bytes.
         bytes += stored.max(job.payload.bytes.len() + job.result.as_ref().map_or(0, Bytes::len));
         jobs.push(job);
@@ -215,7 +218,7 @@ fn size(found: &Found) -> usize {
 }
 
 pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
-    Ok(describe(engine, look_up(engine, &engine.reader()?, id)?))
+    Ok(describe(engine, look_up(engine, &engine.reader()?, id)?, &mut FlowNames::new(engine)))
 }
 
 /// A job that has ended, as its end was noted.
@@ -224,7 +227,7 @@ pub(crate) fn describe_ended(engine: &Engine, ended: EndedJob) -> Result<JobInfo
     let Some(record) = record else { return Err(Error::NoSuchJob { id }) };
     let (state, at) = (record.state, record.enqueued_at);
     let place = Place::Finished { state, at };
-    let info = describe(engine, Found { id, queue, place, record, unindexed: false });
+    let info = describe(engine, Found { id, queue, place, record, unindexed: false }, &mut FlowNames::new(engine));
     // A dead letter may run again by now.
     Ok(JobInfo { state, ..info })
 }
@@ -243,7 +246,7 @@ fn state_of(engine: &Engine, found: &Found) -> State {
     if engine.scheduler().is_handed_out(found.id) { State::Running } else { found.state() }
 }
 
-fn describe(engine: &Engine, found: Found) -> JobInfo {
+fn describe(engine: &Engine, found: Found, flows: &mut FlowNames<'_>) -> JobInfo {
     let state = state_of(engine, &found);
     let running = engine.running_attempt(found.id);
     let coder = engine.coder();
@@ -290,6 +293,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         result,
         unique: extra.unique_key.as_ref().map(|_| extra.unique),
         unique_key: extra.unique_key,
+        flow: extra.flow.and_then(|flow| flows.name(flow)),
         tags: labels.tags,
         headers: labels.headers,
         idempotency_key: extra.idempotency_key,

@@ -21,6 +21,10 @@ const AT_ONCE: usize = 1_000;
 /// Where jobs wait.
 const WAITING: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
 
+/// Where jobs wait for a slot, a time, or other jobs of their flows.
+const CANCELLABLE: &[Source] =
+    &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
+
 /// Where jobs wait for a time.
 const NOT_DUE: &[Source] = &[Source::Delayed, Source::DelayedByEngine, Source::Members];
 
@@ -138,7 +142,7 @@ impl Selection {
     /// ```
     pub fn cancel(self, reason: impl Into<String>) -> Commit<BulkProgress> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.each("cancel", WAITING, Met::Later, move |batch, target| {
+        self.each("cancel", CANCELLABLE, Met::Later, move |batch, target| {
             Ok(batch.cancel_job(target, &reason)?.has_changed())
         })
     }

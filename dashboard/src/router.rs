@@ -40,6 +40,8 @@ pub(crate) fn routes(site: Arc<Site>) -> Router {
         .route("/dead", get(pages::dead))
         .route("/schedules", get(pages::schedules))
         .route("/schedules/{name}", get(pages::schedule))
+        .route("/flows", get(pages::flows))
+        .route("/flows/{name}", get(pages::flow))
         .route("/plugins", get(pages::plugins))
         .route("/quarantine", get(pages::quarantine))
         .route("/events", get(pages::events))

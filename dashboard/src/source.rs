@@ -4,8 +4,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging, Plugin,
-    Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order,
+    Overview, Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 
 /// What a [`Source`] answers.
@@ -50,6 +50,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// One schedule, with the times of its next runs.
     fn schedule(&self, name: &str) -> Answer<'_, Schedule>;
+
+    /// The flows, the latest first.
+    fn flows(&self, page: Paging) -> Answer<'_, FlowPage>;
+
+    /// One flow, with its first 1,000 jobs and signals.
+    fn flow(&self, name: &str) -> Answer<'_, FlowDetail>;
 
     /// The plugins.
     fn plugins(&self) -> Answer<'_, Vec<Plugin>>;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use millpond::{JobFilter, Millpond};
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 16] = [
     "/",
     "/queues/mail",
     "/queues/mail?state=completed",
@@ -15,6 +15,9 @@ const PAGES: [&str; 13] = [
     "/dead",
     "/schedules",
     "/schedules/report-north",
+    "/flows",
+    "/flows/order-1042",
+    "/api/v1/flows/import-products/dot",
     "/plugins",
     "/quarantine",
     "/events",

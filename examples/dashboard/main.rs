@@ -9,6 +9,7 @@
 //! An application mounts it beside its own routes: `app.nest("/admin/queues", millpond::dashboard::router(&pond, options))`.
 
 mod check;
+mod flows;
 mod shop;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ async fn main() -> Result<()> {
     let pond = Millpond::builder().limit("bank", 4).open(&path)?;
 
     shop::open(&pond).await?;
+    flows::make(&pond).await?;
     shop::leave_waiting(&pond, asked.jobs).await?;
     let address = SocketAddr::from(([127, 0, 0, 1], asked.port));
     let server = dashboard::serve(&pond, Options::new().title("Shop"), address).await?;

@@ -5,6 +5,7 @@
 mod bulk;
 mod done;
 mod of_file;
+mod of_flows;
 mod of_jobs;
 mod of_queues;
 mod payload;
@@ -16,6 +17,7 @@ use super::jobs::id;
 use super::redact::Redact;
 use super::{plugins, queues, schedules};
 use done::{done, unchanged};
+use of_flows::Sent;
 pub(super) use payload::given as given_payload;
 
 /// Makes a change, and waits until it is durable.
@@ -71,6 +73,15 @@ pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Do
             true => Ok(done(format!("schedule {name} is removed"))),
             false => Err(Problem::not_found(format!("there is no schedule {name:?}"))),
         },
+        Action::CancelFlow { flow, reason } => of_flows::cancel(pond, &flow, reason),
+        Action::RetryFlow { flow } => of_flows::retry(pond, &flow),
+        Action::RemoveFlow { flow } => of_flows::remove(pond, &flow),
+        Action::SignalFlow { flow, signal, payload, payload_text } => {
+            of_flows::signal(pond, &flow, &signal, Sent(payload, payload_text))
+        }
+        Action::SignalJob { id: job, signal, payload, payload_text } => {
+            of_flows::signal_job(pond, id(&job)?, &signal, Sent(payload, payload_text))
+        }
         Action::ResumePlugin { queue, kind } => plugins::resume(pond, &queue, &kind),
         Action::RestoreRow { number } => match pond.quarantine().restore(number).wait()? {
             Some(job) => Ok(Done { id: Some(job.to_string()), ..done(format!("row {number} is job {job} again")) }),

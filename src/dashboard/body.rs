@@ -11,6 +11,9 @@ use pretty::pretty;
 /// Bytes of the text of a payload or result, at most.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of the text of a result of which a page can have hundreds, at most.
+const SHORT_BYTES_MAX: usize = 4 << 10;
+
 /// Bytes of a preview, at most.
 const PREVIEW_BYTES_MAX: usize = 200;
 
@@ -26,14 +29,22 @@ pub(super) fn of_payload(payload: &Payload, queue: &str, kind: &str, redact: &Re
         Codec::Postcard => Format::Postcard,
         _ => of_bytes(&payload.bytes),
     };
-    body(format, &payload.bytes, queue, kind, redact)
+    body(format, &payload.bytes, (queue, kind), redact, TEXT_BYTES_MAX)
 }
 
 /// A result has no codec: it is shown in the most legible form that it has.
 pub(super) fn of_result(bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
-    let format = if is_json { Format::Json } else { of_bytes(bytes) };
-    body(format, bytes, queue, kind, redact)
+    body(format_of(bytes), bytes, (queue, kind), redact, TEXT_BYTES_MAX)
+}
+
+/// A result of which less is shown, because it is one of many.
+pub(super) fn of_short_result(bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
+    body(format_of(bytes), bytes, (queue, kind), redact, SHORT_BYTES_MAX)
+}
+
+fn format_of(result: &[u8]) -> Format {
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(result).is_ok();
+    if is_json { Format::Json } else { of_bytes(result) }
 }
 
 /// The beginning of a payload, in one line.
@@ -64,18 +75,18 @@ fn of_bytes(bytes: &[u8]) -> Format {
     if std::str::from_utf8(bytes).is_ok() { Format::Text } else { Format::Raw }
 }
 
-fn body(format: Format, bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
+fn body(format: Format, bytes: &[u8], (queue, kind): (&str, &str), redact: &Redact, text_bytes_max: usize) -> Body {
     let (text, is_cut, is_redacted) = match redact.seen(queue, kind, bytes) {
         Seen::Hidden => (HIDDEN.to_owned(), false, true),
         Seen::Passed { value, is_changed } => {
-            let (text, is_cut) = cut(format!("{value:#}"), TEXT_BYTES_MAX);
+            let (text, is_cut) = cut(format!("{value:#}"), text_bytes_max);
             (text, is_cut, is_changed)
         }
         Seen::AsItIs => {
             let (text, is_cut) = match (format, std::str::from_utf8(bytes)) {
-                (Format::Json, Ok(json)) => pretty(json, TEXT_BYTES_MAX),
-                (Format::Text, Ok(text)) => cut(text.to_owned(), TEXT_BYTES_MAX),
-                _ => hex(bytes, TEXT_BYTES_MAX),
+                (Format::Json, Ok(json)) => pretty(json, text_bytes_max),
+                (Format::Text, Ok(text)) => cut(text.to_owned(), text_bytes_max),
+                _ => hex(bytes, text_bytes_max),
             };
             (text, is_cut, false)
         }

@@ -10,6 +10,7 @@ use crate::{Cursor, Explanation, JobFilter, JobId, JobInfo, Millpond, Timestamp,
 
 use super::api::{Code, Job, JobPage, JobQuery, JobRow, Paging, Problem, Progress, ScheduledFor, Time, Why};
 use super::body;
+use super::flows;
 use super::queues;
 use super::redact::Redact;
 use timeline::timeline;
@@ -51,6 +52,7 @@ pub(super) fn row(job: &JobInfo, redact: &Redact) -> JobRow {
         priority: job.priority.get(),
         group: job.group.clone(),
         key: job.unique_key.clone(),
+        flow: job.flow.clone(),
         tags: job.tags.clone(),
         attempts: job.attempts,
         max_attempts: job.max_attempts,
@@ -85,6 +87,7 @@ pub(super) fn shown(pond: &Millpond, id: JobId, redact: &Redact) -> Result<Job, 
             .map(|run| ScheduledFor { schedule: run.schedule.clone(), at: time(run.at) }),
         plugins,
         timeline: timeline(&job.errors, &job.logs),
+        steps: flows::steps(pond, &job, redact)?,
         headers: job.headers,
         reason: job.reason,
         codec_error: job.codec_error,
@@ -94,7 +97,7 @@ pub(super) fn shown(pond: &Millpond, id: JobId, redact: &Redact) -> Result<Job, 
 pub(super) fn why_shown(why: &Explanation) -> Why {
     let value = serde_json::to_value(why).unwrap_or_default();
     let reason = value.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let job = ["by", "head", "probe"].iter().find_map(|field| value.get(field)?.as_u64());
+    let job = ["by", "head", "probe", "held_by"].iter().find_map(|field| value.get(field)?.as_u64());
     Why { reason, sentence: why.to_string(), job: job.map(|id| id.to_string()) }
 }
 

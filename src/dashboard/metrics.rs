@@ -95,13 +95,14 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn states(counts: &Counts) -> [(&'static str, u64); 8] {
+fn states(counts: &Counts) -> [(&'static str, u64); 9] {
     [
         ("pending", counts.pending),
         ("running", counts.running),
         ("ending", counts.ending),
         ("scheduled", counts.scheduled),
         ("retrying", counts.retrying),
+        ("blocked", counts.blocked),
         ("completed", counts.completed),
         ("dead", counts.dead),
         ("cancelled", counts.cancelled),

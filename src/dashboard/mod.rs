@@ -11,6 +11,7 @@ mod dead;
 mod events;
 mod facts;
 mod filter;
+mod flows;
 mod history;
 mod jobs;
 mod metrics;

@@ -24,7 +24,11 @@ impl From<ParseCursorError> for Problem {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::NoSuchJob { .. } | Error::NoSuchSchedule { .. } | Error::NoSuchQueue { .. } => Code::NotFound,
+        Error::NoSuchJob { .. }
+        | Error::NoSuchSchedule { .. }
+        | Error::NoSuchQueue { .. }
+        | Error::NoSuchFlow { .. }
+        | Error::NoSuchSignal { .. } => Code::NotFound,
         Error::InvalidName { .. }
         | Error::InvalidKey { .. }
         | Error::InvalidTag { .. }
@@ -32,12 +36,16 @@ fn code(error: &Error) -> Code {
         | Error::InvalidHeader { .. }
         | Error::HeadersTooLarge { .. }
         | Error::InvalidConfig { .. }
+        | Error::InvalidFlow { .. }
         | Error::PayloadTooLarge { .. }
         | Error::BatchTooLarge { .. }
         | Error::Unencodable { .. } => Code::Invalid,
         Error::EnqueueRefused { .. }
         | Error::QueueFull { .. }
         | Error::NotAllowed { .. }
+        | Error::FlowEnded { .. }
+        | Error::FlowRuns { .. }
+        | Error::TooManySteps { .. }
         | Error::NotBackedUp { .. }
         | Error::CorruptRecord { .. }
         | Error::QueueExists { .. }
@@ -75,6 +83,8 @@ mod tests {
             (Error::NoSuchJob { id: crate::JobId::new(7) }, Code::NotFound),
             (Error::config("priority", "it is 12".into()), Code::Invalid),
             (Error::QueueFull { queue: "mail".into(), jobs: 1, bytes: 1 }, Code::Conflict),
+            (Error::NoSuchFlow { name: "order".into() }, Code::NotFound),
+            (Error::FlowRuns { name: "order".into() }, Code::Conflict),
             (Error::StorageFull, Code::Unavailable),
             (Error::OutcomeUnknown { source: "a bad sector".into() }, Code::Internal),
         ] {

@@ -78,6 +78,7 @@ pub(super) fn counts(counts: &crate::Counts) -> Counts {
         ending: counts.ending,
         scheduled: counts.scheduled,
         retrying: counts.retrying,
+        blocked: counts.blocked,
         completed: counts.completed,
         dead: counts.dead,
         cancelled: counts.cancelled,

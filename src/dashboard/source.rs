@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::{JobFilter, Millpond};
 
 use super::api::{
-    Action, Check, Code, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Overview, Paging,
-    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Code, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order,
+    Overview, Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use super::dead::{self, Summary};
 use super::events::LiveEvents;
 use super::history::Sampler;
 use super::redact::Redact;
-use super::{Answer, Source, actions, found, jobs, metrics, overview, plugins, quarantine, queues, schedules};
+use super::{Answer, Source, actions, flows, found, jobs, metrics, overview, plugins, quarantine, queues, schedules};
 
 /// An open queue, as the pages and the API show it and steer it.
 ///
@@ -52,8 +52,8 @@ impl PondSource {
         }
     }
 
-    /// Hides what nobody is to see of payloads and results. `hide` gets the queue, the kind and the JSON, and replaces parts
-    /// of it. Payloads and results that are not JSON are hidden completely then, and jobs cannot be found by their payloads.
+    /// Hides what nobody is to see of payloads, results, and what was sent with signals. `hide` gets the queue, the kind and the
+    /// JSON, and replaces parts of it. The signals of a flow have no queue: it gets the empty text, and the kind `signal`. Payloads and results that are not JSON are hidden completely then, and jobs cannot be found by their payloads.
     /// Errors, log lines, tags, headers and keys are shown as they are: do not put secrets there.
     ///
     /// ```
@@ -161,6 +161,15 @@ impl Source for PondSource {
     fn schedule(&self, name: &str) -> Answer<'_, Schedule> {
         let name = name.to_owned();
         self.read(move |pond, redact| schedules::get(pond, &name, redact))
+    }
+
+    fn flows(&self, page: Paging) -> Answer<'_, FlowPage> {
+        self.read(move |pond, _| flows::list(pond, &page))
+    }
+
+    fn flow(&self, name: &str) -> Answer<'_, FlowDetail> {
+        let name = name.to_owned();
+        self.read(move |pond, redact| flows::get(pond, &name, redact))
     }
 
     fn plugins(&self) -> Answer<'_, Vec<Plugin>> {

@@ -88,6 +88,9 @@ pub struct JobInfo {
     /// The schedule that has enqueued it, and for which time. Not serialized if it was enqueued otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_for: Option<ScheduledFor>,
+    /// The name of the flow that it belongs to. Not serialized if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
     /// Its [tags](crate::NewJob::tag). Not serialized if it has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

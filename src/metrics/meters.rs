@@ -183,7 +183,8 @@ impl PondReading {
 }
 
 /// The states of [`QueueReading::jobs`].
-const STATES: [&str; 8] = ["pending", "running", "ending", "scheduled", "retrying", "completed", "dead", "cancelled"];
+const STATES: [&str; 9] =
+    ["pending", "running", "ending", "scheduled", "retrying", "blocked", "completed", "dead", "cancelled"];
 
 /// What is read of one plugin.
 #[cfg(feature = "wasm")]

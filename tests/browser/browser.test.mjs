@@ -73,6 +73,10 @@ async function paths() {
     job: `/jobs/${await jobIn("queue=imports")}`,
     dead_job: `/jobs/${await jobIn("queue=mail&state=dead")}`,
     dead: "/dead",
+    flows: "/flows",
+    flow: "/flows/order-1042",
+    flow_fan: "/flows/import-products",
+    steps: `/jobs/${await jobIn("queue=refunds")}`,
     schedules: "/schedules",
     schedule: "/schedules/report-south",
     plugins: "/plugins",
@@ -186,6 +190,35 @@ test("a schedule is paused, resumed and run now", { skip }, async () => {
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByRole("button", { name: "Run now" }).click();
   await page.getByRole("status").waitFor();
+  await close();
+});
+
+test("a flow is seen, signalled and redriven", { skip }, async () => {
+  const { page, close } = await open("/flows");
+  await page.getByRole("link", { name: "order-1042" }).click();
+  await page.locator("svg.flow").waitFor();
+  await page.locator("svg.flow a.dead").waitFor();
+  assert.ok((await page.locator("svg.flow .edge").count()) > 5);
+  await page.getByText("Send a signal").click();
+  await page.getByLabel("What is sent with it").fill('{"by":"ada"}');
+  await page.getByRole("button", { name: "Send" }).click();
+  assert.match(await page.getByRole("status").textContent(), /approved .* has come/);
+  await page.locator(".badge.paused", { hasText: "held" }).first().waitFor();
+  await page.getByRole("button", { name: "Redrive what has died" }).click();
+  assert.match(await page.getByRole("status").textContent(), /1 job is redriven/);
+  await page.locator("svg.flow a.dead").click();
+  await page.waitForURL(/\/jobs\/\d+$/);
+  await page.getByRole("link", { name: "order-1042" }).first().click();
+  await page.waitForURL(/\/flows\/order-1042$/);
+  await close();
+});
+
+test("the graph of a flow scrolls on a phone", { skip }, async () => {
+  const { page, close } = await open("/flows/order-1041", { viewport: SIZES.phone });
+  const graph = page.locator("#graph");
+  await graph.waitFor();
+  const [inside, outside] = await graph.evaluate((part) => [part.scrollWidth, part.clientWidth]);
+  assert.ok(inside > outside, `${inside} ${outside}`);
   await close();
 });
 

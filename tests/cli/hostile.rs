@@ -14,7 +14,7 @@ fn hostile() -> Pond {
     pond.with(|pond| async move {
         // A tag cannot have control characters, but it can turn the line.
         let job = || NewJob::json("send", &HARM).header("trace", HARM).tag("a\u{202e}b").group(HARM);
-        pond.enqueue("mail", job().unique_key(HARM)).await.unwrap();
+        let first = pond.enqueue("mail", job().unique_key(HARM)).await.unwrap();
         pond.enqueue("mail", NewJob::raw("send", HARM)).await.unwrap();
         pond.queue("mail").unwrap().pause_group(HARM).await.unwrap();
         let worker = pond.worker("crm").retry(Retry::none());
@@ -22,6 +22,13 @@ fn hostile() -> Pond {
         let id = pond.enqueue("crm", Work { n: 1 }).await.unwrap();
         pond.finished(id).await.unwrap();
         worker.stop().await.unwrap();
+        let flow = pond.flow(HARM, |flow| {
+            let (job, signal) = (flow.job("mail", NewJob::raw("send", HARM)).named(HARM), flow.signal("signal"));
+            job.after(&signal);
+        });
+        flow.await.unwrap();
+        pond.signal(HARM, "signal", HARM).await.unwrap();
+        pond.signal_job(first, HARM, HARM).await.unwrap();
     });
     pond
 }
@@ -48,6 +55,11 @@ fn all_texts_of_the_file_are_plain_on_the_terminal() {
         &["dead", "list"],
         &["dead", "list", "--json"],
         &["export"],
+        &["flows"],
+        &["flow", HARM],
+        &["flow", HARM, "--dot"],
+        &["flow", HARM, "--json"],
+        &["flow", "cancel", HARM, "--reason", HARM, "--yes"],
         &["resume", "mail", "--group", HARM],
         &["top", "--json", "--times", "1"],
     ] {
@@ -58,6 +70,8 @@ fn all_texts_of_the_file_are_plain_on_the_terminal() {
     for words in [
         &["queues", HARM][..],
         &["job", HARM],
+        &["flow", "signal", HARM, HARM],
+        &["signal", HARM, HARM],
         &["pause", HARM],
         &["cancel", "--queue", HARM],
         &["stats", "--url", HARM],
@@ -76,7 +90,7 @@ fn an_export_of_hostile_jobs_is_imported_as_they_were() {
     let (from, to) = (hostile(), empty());
     let export = from.path("all.jsonl");
     from.does(&["export", "--output", export.to_str().unwrap()]);
-    assert_eq!(to.json(&["import", export.to_str().unwrap(), "--with-dead"])["stored"], 3);
+    assert_eq!(to.json(&["import", export.to_str().unwrap(), "--with-dead"])["stored"], 4);
     to.with(|pond| async move {
         let job = &pond.jobs(&millpond::JobFilter::new().unique_key(HARM), None, 1).unwrap().jobs[0];
         assert_eq!((job.group.as_deref(), job.headers["trace"].as_str()), (Some(HARM), HARM));

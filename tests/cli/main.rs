@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod exits;
 mod files;
+mod flows;
 mod generated;
 #[path = "../plugins/guest.rs"]
 mod guest;

@@ -8,6 +8,7 @@ use millpond::dashboard::{Options, Server, serve_source};
 use serde_json::{Value, json};
 
 use crate::pond::{Stocked, stocked};
+use crate::stock::stock_flows;
 
 struct Served {
     at: Stocked,
@@ -68,6 +69,7 @@ impl Served {
 #[tokio::test]
 async fn every_answer_is_as_described() {
     let served = served().await;
+    let stepped = stock_flows(&served.at.pond).await.stepped;
     let waiting = served.at.waiting;
     let dead = served.at.dead[0];
     for (route, path) in [
@@ -84,6 +86,9 @@ async fn every_answer_is_as_described() {
         ("/api/v1/dead", "/api/v1/dead?queue=crm".to_owned()),
         ("/api/v1/schedules", "/api/v1/schedules".to_owned()),
         ("/api/v1/schedules/{name}", "/api/v1/schedules/daily".to_owned()),
+        ("/api/v1/flows", "/api/v1/flows?limit=1".to_owned()),
+        ("/api/v1/flows/{name}", "/api/v1/flows/order%207".to_owned()),
+        ("/api/v1/jobs/{id}", format!("/api/v1/jobs/{stepped}")),
         ("/api/v1/plugins", "/api/v1/plugins".to_owned()),
         ("/api/v1/quarantine", "/api/v1/quarantine".to_owned()),
     ] {
@@ -93,6 +98,7 @@ async fn every_answer_is_as_described() {
         ("/api/v1/jobs/{id}", "/api/v1/jobs/999", 404),
         ("/api/v1/queues/{name}", "/api/v1/queues/nothing", 404),
         ("/api/v1/schedules/{name}", "/api/v1/schedules/nothing", 404),
+        ("/api/v1/flows/{name}", "/api/v1/flows/nothing", 404),
         ("/api/v1/jobs", "/api/v1/jobs?state=asleep", 400),
         ("/api/v1/jobs", "/api/v1/jobs?since=yesterday", 400),
         ("/api/v1/jobs", "/api/v1/jobs?after=nothing", 400),
@@ -123,6 +129,9 @@ async fn the_actions_that_are_described_are_those_that_are_read() {
         Action::RedriveJobs { jobs: jobs(), error_group: Some("order #".into()) },
         Action::DeleteJobs { jobs: jobs() },
         Action::SetLimit { name: "bank".into(), units: 3 },
+        Action::CancelFlow { flow: "f".into(), reason: String::new() },
+        Action::SignalFlow { flow: "f".into(), signal: "s".into(), payload: json!({ "n": 1 }), payload_text: None },
+        Action::SignalJob { id: "1".into(), signal: "s".into(), payload: Value::Null, payload_text: Some("1".into()) },
     ] {
         let text = serde_json::to_value(&action).unwrap();
         assert!(validator.is_valid(&text), "{text}");

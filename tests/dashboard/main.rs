@@ -10,6 +10,7 @@ mod bulk;
 mod dead;
 mod described;
 mod events;
+mod flows;
 mod monitoring;
 mod pond;
 mod problems;

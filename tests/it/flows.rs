@@ -59,6 +59,14 @@ async fn jobs_run_when_those_they_wait_for_have_completed() {
     assert_eq!(states, [State::Blocked, State::Blocked, State::Blocked, State::Pending]);
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!((counts.blocked, counts.pending, counts.unfinished()), (3, 1, 4));
+    let other = pond.enqueue("other", work(9)).await.unwrap().id;
+    assert_eq!(pond.job(other).unwrap().flow, None);
+    assert!(!serde_json::to_string(&pond.job(other).unwrap()).unwrap().contains("flow"));
+    let listed = pond.jobs(&JobFilter::new(), None, 10).unwrap().jobs;
+    let of_flow: Vec<_> =
+        listed.iter().filter(|job| job.flow.as_deref() == Some("diamond")).map(|job| job.id).collect();
+    assert_eq!((listed.len(), of_flow.len()), (5, 4));
+    assert_eq!(pond.job(ids[0]).unwrap().flow.as_deref(), Some("diamond"));
     assert_sound(&pond).await;
     let log = worker(&pond, 0);
     drained(&pond).await;
@@ -231,6 +239,25 @@ async fn a_blocked_job_can_be_cancelled_changed_moved_and_run() {
     let flow = pond.flows().get("f").unwrap();
     assert_eq!((flow.state, flow.counts.completed, flow.counts.cancelled), (FlowState::Running, 3, 1));
     assert_sound(&pond).await;
+}
+
+#[tokio::test]
+async fn blocked_jobs_are_cancelled_and_deleted_with_all_that_match() {
+    let (_clock, pond) = memory();
+    pond.queue("q").unwrap().pause().await.unwrap();
+    for verb in ["cancel", "delete"] {
+        let ids = make(&pond, verb, |flow| {
+            let first = flow.job("q", work(1));
+            (2..5).for_each(|n| drop(flow.job("q", work(n)).after(&first)));
+        })
+        .await;
+        let blocked = pond.select(&JobFilter::new().state(State::Blocked));
+        let done = if verb == "cancel" { blocked.cancel("").await } else { blocked.delete().await }.unwrap();
+        assert_eq!((done.matched, done.changed), (3, 3), "{verb}");
+        assert_eq!(state(&pond, ids[0]), State::Pending);
+        assert_eq!(pond.flows().get(verb).unwrap().counts.cancelled, 3, "{verb}");
+        assert_sound(&pond).await;
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millpond::{Every, Job, JobId, Kind, Millpond, NewJob, Outcome, Retry, Schedule};
+use millpond::{
+    BoxError, Context, Every, Explanation, Job, JobId, Kind, Millpond, NewJob, OnFailure, Outcome, Retry, Schedule,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -64,4 +66,57 @@ async fn work_off(pond: &Millpond) -> (JobId, Vec<JobId>) {
     }
     worker.stop().await.unwrap();
     (ids[0], ids[1..].to_vec())
+}
+
+/// The flow `order 7` and a job with steps.
+pub struct FlowStock {
+    /// The dead letter of the flow.
+    pub charge: JobId,
+    /// The job that it holds.
+    pub pack: JobId,
+    /// A job that has stored a step, and waits for a signal.
+    pub stepped: JobId,
+}
+
+/// Makes two flows: all jobs of `batch` have completed with results; in `order 7` the job `charge` has died and holds `pack`, for
+/// which `mail` waits, as for the signal `approved`. And a job that waits for the signal `paid`.
+pub async fn stock_flows(pond: &Millpond) -> FlowStock {
+    let worker = pond.worker("shop").retry(Retry::none()).handle(shop).start().unwrap();
+    let work = |n| Work { n };
+    let batch = pond.flow("batch", |flow| (0..2).for_each(|_| drop(flow.job("shop", work(0))))).await.unwrap();
+    let order = pond.flow("order 7", |flow| {
+        let charge = flow.job("shop", work(1)).named("charge");
+        let pack = flow.job("shop", work(0)).named("pack").after(&charge);
+        let approved = flow.signal("approved");
+        let mail = flow.job("shop", work(0)).named("mail").after_or(&pack, OnFailure::Cancel);
+        mail.after_or(&approved, OnFailure::Run);
+        flow.on_failure("shop", work(0));
+    });
+    let order = order.await.unwrap();
+    let stepped = pond.enqueue("shop", work(2)).await.unwrap().id;
+    let ended = batch.jobs.iter().copied().chain([order.jobs[0]]);
+    for id in ended {
+        tokio::time::timeout(WAIT_MAX, pond.finished(id)).await.unwrap().unwrap();
+    }
+    let suspended = async {
+        while !matches!(pond.explain(stepped), Ok(Explanation::AwaitsSignal { .. })) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, suspended).await.unwrap();
+    worker.stop().await.unwrap();
+    FlowStock { charge: order.jobs[0], pack: order.jobs[1], stepped }
+}
+
+async fn shop(job: Job<Work>, ctx: Context) -> Result<Outcome, BoxError> {
+    let receipt = json!({ "receipt": 4111 });
+    match job.n {
+        0 => Outcome::done_json(&receipt),
+        1 => Err("the bank refused".into()),
+        _ => {
+            ctx.step("charge", || async { Ok::<_, BoxError>(receipt) }).await?;
+            ctx.wait_for::<serde_json::Value>("paid", None).await?;
+            Ok(Outcome::done())
+        }
+    }
 }

@@ -227,6 +227,50 @@ pub enum Action {
         /// The schedule.
         name: String,
     },
+    /// Cancels all of a flow that has not ended. The handlers of running jobs are asked to stop.
+    CancelFlow {
+        /// The flow.
+        flow: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Gives all dead letters of a flow new attempts at once. The flow goes on then.
+    RetryFlow {
+        /// The flow.
+        flow: String,
+    },
+    /// Removes a flow that has ended, with the results of its jobs. Its dead letters stay.
+    RemoveFlow {
+        /// The flow.
+        flow: String,
+    },
+    /// Says that a signal of a flow has come.
+    SignalFlow {
+        /// The flow.
+        flow: String,
+        /// The signal.
+        signal: String,
+        /// What is sent with it, any JSON. Its numbers are read as 64-bit ones: see `payload_text`.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        payload: serde_json::Value,
+        /// What is sent with it as the text of JSON, in place of `payload`: all digits of its numbers are kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload_text: Option<String>,
+    },
+    /// Says that a signal has come for which the handler of a job waits, or will wait.
+    SignalJob {
+        /// The job.
+        id: String,
+        /// The signal.
+        signal: String,
+        /// What is sent with it, any JSON. Its numbers are read as 64-bit ones: see `payload_text`.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        payload: serde_json::Value,
+        /// What is sent with it as the text of JSON, in place of `payload`: all digits of its numbers are kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload_text: Option<String>,
+    },
     /// Lets a plugin that was suspended run again.
     ResumePlugin {
         /// The queue whose jobs it handles.
@@ -409,7 +453,9 @@ impl Action {
             Self::CancelJobs { .. } => &["pending", "scheduled", "retrying", "running", "blocked"],
             Self::RunJobsNow { .. } => &["scheduled", "retrying"],
             Self::MoveJobs { .. } => &["pending", "scheduled", "retrying", "dead"],
-            Self::DeleteJobs { .. } => &["pending", "scheduled", "retrying", "completed", "dead", "cancelled"],
+            Self::DeleteJobs { .. } => {
+                &["pending", "scheduled", "retrying", "blocked", "completed", "dead", "cancelled"]
+            }
             Self::RedriveJobs { .. } | Self::PurgeJobs { .. } => &["dead"],
             _ => &[],
         }
@@ -450,6 +496,8 @@ impl Action {
                 | Self::DrainQueue { .. }
                 | Self::ObliterateQueue { .. }
                 | Self::RemoveSchedule { .. }
+                | Self::CancelFlow { .. }
+                | Self::RemoveFlow { .. }
                 | Self::PurgeRow { .. }
         )
     }
@@ -466,6 +514,15 @@ mod tests {
         assert!(!log.contains("secret") && log.contains("8 bytes"), "{log}");
         let job = NewJob { payload: "secret".into(), ..NewJob::default() };
         assert!(!Action::Enqueue(job).to_log().contains("secret"));
+        let read = |json| serde_json::from_str::<Action>(json).unwrap();
+        let signal = read(r#"{"action":"signal_flow","flow":"f","signal":"s","payload":{"by":"secret"}}"#);
+        assert!(
+            !signal.to_log().contains("secret") && signal.to_log().contains("\"signal\":\"s\""),
+            "{}",
+            signal.to_log()
+        );
+        let signal = read(r#"{"action":"signal_job","id":"1","signal":"s","payload_text":"\"secret\""}"#);
+        assert!(!signal.to_log().contains("secret"), "{}", signal.to_log());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Time;
+use super::{Step, Time};
 
 /// A job as it is listed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,6 +24,8 @@ pub struct JobRow {
     pub group: Option<String>,
     /// Its unique key.
     pub key: Option<String>,
+    /// The flow that it belongs to.
+    pub flow: Option<String>,
     /// Its tags.
     pub tags: Vec<String>,
     /// How many attempts have begun.
@@ -87,6 +89,8 @@ pub struct Job {
     pub plugins: Vec<String>,
     /// Its attempts that left something: an error, logs or progress. The oldest first.
     pub timeline: Vec<Attempt>,
+    /// What its handler has stored before its end, the oldest first.
+    pub steps: Vec<Step>,
     /// The reason of its end.
     pub reason: Option<String>,
     /// Why its payload or result cannot be shown as it was written.

@@ -5,6 +5,7 @@
 mod action;
 mod dead;
 mod event;
+mod flow;
 mod history;
 mod job;
 mod plugin;
@@ -19,6 +20,7 @@ mod time;
 pub use action::{Action, Change, Done, NewJob, ScheduleChange};
 pub use dead::{DeadGroup, DeadSummary};
 pub use event::LiveEvent;
+pub use flow::{FlowCounts, FlowDetail, FlowEdge, FlowNode, FlowPage, FlowRow, OnFailure, Step};
 pub use history::{History, Point};
 pub use job::{Attempt, Body, Format, Job, JobPage, JobRow, LogLine, Progress, ScheduledFor, Why};
 pub use plugin::{Plugin, PluginState};

@@ -18,6 +18,8 @@ pub struct Counts {
     pub scheduled: u64,
     /// Jobs that have failed and are due again.
     pub retrying: u64,
+    /// Jobs that wait for other jobs of their flows.
+    pub blocked: u64,
     /// Completed jobs that are kept.
     pub completed: u64,
     /// Dead letters.
@@ -37,7 +39,7 @@ pub struct Counts {
 impl Counts {
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> u64 {
-        self.pending + self.running + self.ending + self.scheduled + self.retrying
+        self.pending + self.running + self.ending + self.scheduled + self.retrying + self.blocked
     }
 
     /// How many jobs a list of the jobs in this state has. Jobs whose ends are being written are listed as running. `None` for
@@ -48,6 +50,7 @@ impl Counts {
             "scheduled" => Some(self.scheduled),
             "running" => Some(self.running + self.ending),
             "retrying" => Some(self.retrying),
+            "blocked" => Some(self.blocked),
             "completed" => Some(self.completed),
             "dead" => Some(self.dead),
             "cancelled" => Some(self.cancelled),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, State};
+use axum::http::header;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
@@ -14,8 +16,8 @@ use utoipa_axum::routes;
 use super::live::__path_events;
 use super::live::events;
 use crate::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, Ordering, Overview, Paging, Plugin, Problem,
-    QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, Ordering, Overview,
+    Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use crate::change;
 use crate::safety::Visit;
@@ -76,6 +78,9 @@ pub(crate) fn router() -> Router<Arc<Site>> {
         .routes(routes!(dead))
         .routes(routes!(schedules))
         .routes(routes!(schedule))
+        .routes(routes!(flows))
+        .routes(routes!(flow))
+        .routes(routes!(dot))
         .routes(routes!(plugins))
         .routes(routes!(quarantine))
         .routes(routes!(check))
@@ -180,6 +185,34 @@ async fn schedules(State(site): State<Arc<Site>>, Query(page): Query<Paging>) ->
 )]
 async fn schedule(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<Schedule> {
     site.source.schedule(&name).await.map(Json)
+}
+
+/// The flows, the latest first.
+#[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Paging), responses((status = 200, body = FlowPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn flows(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<FlowPage> {
+    site.source.flows(page).await.map(Json)
+}
+
+/// One flow with its jobs and signals.
+#[utoipa::path(
+    get, path = "/api/v1/flows/{name}", tag = "flows", params(("name" = String, Path,)),
+    responses((status = 200, body = FlowDetail), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn flow(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<FlowDetail> {
+    site.source.flow(&name).await.map(Json)
+}
+
+/// One flow as a graph in the language DOT.
+#[utoipa::path(
+    get, path = "/api/v1/flows/{name}/dot", tag = "flows", params(("name" = String, Path,)),
+    responses(
+        (status = 200, body = String, content_type = "text/vnd.graphviz"),
+        (status = "default", body = Problem, content_type = "application/problem+json")
+    )
+)]
+async fn dot(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let dot = site.source.flow(&name).await?.dot;
+    Ok(([(header::CONTENT_TYPE, "text/vnd.graphviz; charset=utf-8")], dot))
 }
 
 /// The plugins.

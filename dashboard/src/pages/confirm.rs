@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::act::is_own_path;
 use super::problem::shown;
-use super::view::{Section, View, number};
+use super::view::{Place, Section, View, number};
 use crate::api::{Action, JobQuery, Problem};
 use crate::http::Query;
 use crate::safety::Visit;
@@ -43,13 +43,19 @@ async fn ask(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(S
     view.site.options.permits(&view.visit.actor, &action)?;
     let question = question(view, &action).await?;
     let back = if is_own_path(&back) { back } else { "/".to_owned() };
+    // What is removed has no page any more.
+    let then = match action {
+        Action::RemoveFlow { .. } => Place::Flows.path(),
+        Action::RemoveSchedule { .. } => Place::Schedules.path(),
+        _ => back.clone(),
+    };
     let content = html! {
         section.narrow {
             h1 { (question) }
             @if let Some(jobs) = action.jobs() { (which(jobs)) }
-            (view.form_back_to(&back, &action, html! {
+            (view.form_back_to(&then, &action, html! {
                 @match &action {
-                    Action::CancelJob { .. } | Action::CancelJobs { .. } => {
+                    Action::CancelJob { .. } | Action::CancelJobs { .. } | Action::CancelFlow { .. } => {
                         label for="reason" { "Reason" }
                         input id="reason" name="/reason" value="cancelled by an operator";
                     }
@@ -114,6 +120,12 @@ async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
             format!("Remove the queue {queue} with all its {} jobs?", number(all))
         }
         Action::RemoveSchedule { name } => format!("Remove the schedule {name}?"),
+        Action::CancelFlow { flow, .. } => {
+            let counts = view.site.source.flow(flow).await?.row.counts;
+            let open = of_jobs(counts.blocked + counts.active);
+            format!("Cancel {open} of the flow {flow}?")
+        }
+        Action::RemoveFlow { flow } => format!("Remove the flow {flow} with the results of its jobs?"),
         Action::PurgeRow { number } => format!("Remove the row {number} for good?"),
         other => format!("Do this: {}?", other.name().replace('_', " ")),
     })

@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::flow::{beginning, sent};
 use super::problem::shown;
 use super::view::{Place, Section, Style, View, bytes, moment, number, pairs, seconds, state_badge};
-use crate::api::{Action, Attempt, Body, Change, Format, Job, JobQuery, Problem, Progress};
+use crate::api::{Action, Attempt, Body, Change, Format, Job, JobQuery, Problem, Progress, Step};
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -50,7 +51,9 @@ async fn made(view: &View<'_>, id: &str) -> Result<(String, Markup), Problem> {
                 }
             }
         }
+        @if !job.steps.is_empty() { section id="steps" data-live { h2 { "Steps" } (steps(view, &job.steps)) } }
         section id="timeline" data-live { h2 { "Timeline" } (timeline(view, &job)) }
+        @if view.can_change() && waits(&job) { section { (signal(view, &job)) } }
         @if view.can_change() && can_be_edited(&job) { section { (edit(view, &job)) } }
     };
     Ok((format!("Job {}", job.row.id), content))
@@ -72,6 +75,7 @@ fn facts(view: &View<'_>, job: &Job) -> Markup {
         ("queue", Some(html! { a href=(view.link(Place::Queue(&row.queue))) { (row.queue) } })),
         ("kind", Some(html! { (row.kind) })),
         ("priority", Some(html! { (row.priority) })),
+        ("flow", row.flow.as_ref().map(|flow| html! { a href=(view.link(Place::Flow(flow))) { (flow) } })),
         ("group", row.group.as_ref().map(|group| label(group, JobQuery { group: Some(group.clone()), ..JobQuery::default() }))),
         ("unique key", row.key.as_ref().map(|key| html! {
             (label(key, JobQuery { key: Some(key.clone()), ..JobQuery::default() }))
@@ -175,6 +179,52 @@ fn attempt_of(view: &View<'_>, attempt: &Attempt) -> Markup {
     }
 }
 
+/// What the handler has stored before its end.
+fn steps(view: &View<'_>, steps: &[Step]) -> Markup {
+    let class = |state: &str| if matches!(state, "done" | "signalled") { "done" } else { "waits" };
+    html! {
+        ol.timeline {
+            @for step in steps {
+                li class=(class(&step.state)) {
+                    div {
+                        span.what { (step.name) } " " (moment(view.now, step.at)) ", " (step.state)
+                        @if let Some(until) = step.until { " until " (until) ", " (moment(view.now, until)) }
+                    }
+                    @if let Some(result) = &step.result {
+                        code.preview { (beginning(&result.text)) @if result.is_redacted { " (redacted)" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the handler waits for a signal.
+fn waits(job: &Job) -> bool {
+    job.row.ended_at.is_none() && job.steps.iter().any(|step| step.state == "waits")
+}
+
+/// The form that sends a signal for which the handler waits.
+fn signal(view: &View<'_>, job: &Job) -> Markup {
+    let awaited = job.steps.iter().filter(|step| step.state == "waits");
+    let action = Action::SignalJob {
+        id: job.row.id.clone(),
+        signal: String::new(),
+        payload: serde_json::Value::Null,
+        payload_text: None,
+    };
+    html! {
+        details {
+            summary { "Send a signal" }
+            (view.form(&action, html! {
+                label for="signal" { "Signal" }
+                select id="signal" name="/signal" { @for step in awaited { option value=(step.name) { (step.name) } } }
+                (sent())
+            }))
+        }
+    }
+}
+
 /// The time of the day: `16:29:08.250`.
 fn clock(time: &str) -> &str {
     time.split_once('T').map_or(time, |(_, clock)| clock.trim_end_matches('Z'))
@@ -186,7 +236,7 @@ fn verbs(view: &View<'_>, job: &Job) -> Markup {
     let is = |states: &[&str]| states.contains(&job.row.state.as_str());
     html! {
         @if is(&["dead"]) { (view.button("Redrive", Style::Plain, &Action::RedriveJob { id: id() })) }
-        @if is(&["scheduled", "retrying"]) { (view.button("Run now", Style::Plain, &Action::RunJobNow { id: id() })) }
+        @if is(&["scheduled", "retrying", "blocked"]) { (view.button("Run now", Style::Plain, &Action::RunJobNow { id: id() })) }
         @if is(&["pending", "scheduled", "retrying", "running", "blocked"]) {
             (view.button("Cancel …", Style::Danger, &Action::CancelJob { id: id(), reason: String::new() }))
         }
@@ -196,7 +246,7 @@ fn verbs(view: &View<'_>, job: &Job) -> Markup {
 }
 
 fn can_be_edited(job: &Job) -> bool {
-    matches!(job.row.state.as_str(), "pending" | "scheduled" | "retrying" | "dead")
+    matches!(job.row.state.as_str(), "pending" | "scheduled" | "retrying" | "blocked" | "dead")
 }
 
 /// The forms that change the job. What is not changed in them is not sent.

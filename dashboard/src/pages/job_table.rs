@@ -35,7 +35,7 @@ pub fn bulk(view: &View<'_>, query: &JobQuery) -> Markup {
         @if is_any_of(&["scheduled", "retrying"]) {
             (view.button("Run all now …", Style::Small, &Action::RunJobsNow { jobs: jobs() }))
         }
-        @if is_any_of(&["pending", "scheduled", "running", "retrying"]) {
+        @if is_any_of(&["pending", "scheduled", "running", "retrying", "blocked"]) {
             (view.button("Cancel all …", Style::Small, &Action::CancelJobs { jobs: jobs(), reason: String::new() }))
         }
         @if is_any_of(&["pending", "scheduled", "retrying", "dead"]) {
@@ -132,7 +132,7 @@ fn row(view: &View<'_>, job: &JobRow, with_queue: bool) -> Markup {
                 code.preview { (job.preview) }
                 @if let Some(error) = &job.error { div.error { (error) } }
                 @if let Some(progress) = &job.progress { (super::job::progress(progress)) }
-                @if job.group.is_some() || job.key.is_some() || !job.tags.is_empty() { (labels(view, job)) }
+                @if job.flow.is_some() || job.group.is_some() || job.key.is_some() || !job.tags.is_empty() { (labels(view, job)) }
             }
             td.number { (job.attempts) @if let Some(most) = job.max_attempts { "/" (most) } }
             td.number { (when(view, job)) }
@@ -144,6 +144,7 @@ fn labels(view: &View<'_>, job: &JobRow) -> Markup {
     let of = |query: JobQuery| view.link_to_jobs(&JobQuery { queue: Some(job.queue.clone()), ..query });
     html! {
         div.labels {
+            @if let Some(flow) = &job.flow { a.label href=(view.link(Place::Flow(flow))) { "flow " (flow) } }
             @if let Some(group) = &job.group {
                 a.label href=(of(JobQuery { group: Some(group.clone()), ..JobQuery::default() })) { "group " (group) }
             }

@@ -104,6 +104,7 @@ fn queues(view: &View<'_>, queues: &[Queue]) -> Markup {
                             th.number scope="col" { "Running" }
                             th.number scope="col" { "Scheduled" }
                             th.number scope="col" { "Retrying" }
+                            th.number scope="col" { "Blocked" }
                             th.number scope="col" { "Dead" }
                             th.number scope="col" { "In" }
                             th.number scope="col" { "Out" }
@@ -136,6 +137,7 @@ fn row(view: &View<'_>, queue: &Queue) -> Markup {
             (count("running", counts.running + counts.ending))
             (count("scheduled", counts.scheduled))
             (count("retrying", counts.retrying))
+            (count("blocked", counts.blocked))
             (count("dead", counts.dead))
             td.number { (per_second(queue.enqueued_per_second)) }
             td.number { (per_second(queue.completed_per_second)) }

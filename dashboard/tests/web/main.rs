@@ -5,6 +5,7 @@
 mod access;
 mod changes;
 mod escaping;
+mod flows;
 mod live;
 mod pages;
 mod served;

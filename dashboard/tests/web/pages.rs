@@ -13,7 +13,7 @@ use crate::support::{Hostile, get, read, request, send};
 #[tokio::test]
 async fn nested_pages_link_to_pages_below_the_same_path() {
     let app = Router::new().nest("/admin/queues", router(Hostile::new("mail"), Options::new()));
-    for path in ["/admin/queues", "/admin/queues/queues/mail", "/admin/queues/jobs/1"] {
+    for path in ["/admin/queues", "/admin/queues/queues/mail", "/admin/queues/jobs/1", "/admin/queues/flows/mail"] {
         let response = app.clone().oneshot(request("GET", path).body(Body::empty()).unwrap()).await.unwrap();
         let page = read(response).await;
         assert_eq!(page.status, StatusCode::OK, "{path}");
@@ -53,9 +53,18 @@ async fn the_assets_are_small_and_are_kept_by_browsers() {
 
 #[tokio::test]
 async fn a_page_has_no_script_or_style_in_it() {
-    for path in
-        ["/", "/queues/mail", "/queues/mail/groups", "/queues/mail/limits", "/jobs", "/jobs/1", "/dead", "/events"]
-    {
+    for path in [
+        "/",
+        "/queues/mail",
+        "/queues/mail/groups",
+        "/queues/mail/limits",
+        "/jobs",
+        "/jobs/1",
+        "/flows",
+        "/flows/mail",
+        "/dead",
+        "/events",
+    ] {
         let page = get(path).await;
         assert!(!page.text.contains("<style") && !page.text.contains(" style=\"") && !page.text.contains(" onclick="));
         assert_eq!(page.text.matches("<script").count(), 1, "{path}");
@@ -106,6 +115,8 @@ async fn the_number_of_jobs_is_said_before_all_of_them_are_changed() {
         (json!({ "action": "redrive_jobs", "jobs": {} }), "Redrive 1,234 jobs?"),
         (json!({ "action": "run_jobs_now", "jobs": { "state": "retrying" } }), "Run 1,234 jobs now?"),
         (json!({ "action": "purge_jobs", "jobs": {}, "error_group": "mail" }), "Remove at least 7 jobs for good?"),
+        (json!({ "action": "cancel_flow", "flow": "mail" }), "Cancel 2 jobs of the flow mail?"),
+        (json!({ "action": "remove_flow", "flow": "mail" }), "Remove the flow mail with the results of its jobs?"),
         (json!({ "action": "drain_queue", "queue": "mail" }), "Remove all 4 waiting jobs of the queue mail for good?"),
     ] {
         let page = asked(action).await;
@@ -158,6 +169,9 @@ async fn the_description_of_the_api_names_every_route() {
         "dead",
         "schedules",
         "schedules/{name}",
+        "flows",
+        "flows/{name}",
+        "flows/{name}/dot",
         "plugins",
         "quarantine",
         "revision",

@@ -24,18 +24,26 @@ pub struct Hostile {
     pub acts: Mutex<Vec<Action>>,
     /// The orders in which jobs were asked for.
     pub orders: Mutex<Vec<Order>>,
+    /// The flow that is shown in place of a hostile one.
+    pub flow: Option<FlowDetail>,
     /// Whether its events go on for ever, though none comes.
     pub is_quiet: bool,
 }
 
 impl Hostile {
     pub fn new(text: &'static str) -> Arc<Self> {
-        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default(), is_quiet: false })
+        Arc::new(Self { text, acts: Mutex::default(), orders: Mutex::default(), flow: None, is_quiet: false })
     }
 
     /// A harmless source at which nothing happens.
     pub fn quiet() -> Arc<Self> {
-        Arc::new(Self { text: "mail", acts: Mutex::default(), orders: Mutex::default(), is_quiet: true })
+        Arc::new(Self { text: "mail", acts: Mutex::default(), orders: Mutex::default(), flow: None, is_quiet: true })
+    }
+
+    /// A harmless source with this flow.
+    pub fn of_flow(flow: FlowDetail) -> Arc<Self> {
+        let (acts, orders) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { text: "mail", acts, orders, flow: Some(flow), is_quiet: false })
     }
 
     fn text(&self) -> String {
@@ -72,6 +80,7 @@ impl Hostile {
             priority: 5,
             group: Some(self.text()),
             key: Some(self.text()),
+            flow: Some(self.text()),
             tags: vec![self.text()],
             attempts: 2,
             max_attempts: Some(5),
@@ -80,6 +89,40 @@ impl Hostile {
             preview: self.text(),
             ..JobRow::default()
         }
+    }
+
+    fn flow_row(&self) -> FlowRow {
+        FlowRow {
+            name: self.text(),
+            state: self.text(),
+            counts: FlowCounts { blocked: 1, active: 1, completed: 1, dead: 1, cancelled: 1 },
+            cancelled: Some(self.text()),
+            deadline: Some(Time(5)),
+            ..FlowRow::default()
+        }
+    }
+
+    /// A job, a signal that is awaited, a job that they hold, and a callback.
+    fn nodes(&self) -> Vec<FlowNode> {
+        let job = FlowNode {
+            id: self.text(),
+            name: Some(self.text()),
+            queue: Some(self.text()),
+            kind: Some(self.text()),
+            state: self.text(),
+            result: Some(self.body()),
+            ..FlowNode::default()
+        };
+        let (text, blocked) = (|| Some(self.text()), || "blocked".to_owned());
+        let signal = FlowNode { id: "2".into(), name: text(), state: "active".into(), ..FlowNode::default() };
+        let held = FlowNode { id: "3".into(), state: blocked(), waits: 2, failed: 1, held_by: text(), ..job.clone() };
+        let callback = FlowNode { id: "4".into(), state: blocked(), is_callback: true, ..job.clone() };
+        vec![job, signal, held, callback]
+    }
+
+    fn step(&self, state: &str) -> Step {
+        let result = Some(self.body());
+        Step { name: self.text(), at: Time(6), state: state.to_owned(), until: Some(Time(7)), result }
     }
 
     fn schedule(&self) -> Schedule {
@@ -183,6 +226,7 @@ impl Source for Hostile {
                 lines: vec![LogLine { at: Time(8), text: self.text() }],
                 ..Attempt::default()
             }],
+            steps: vec![self.step("done"), self.step("waits"), self.step(self.text)],
             reason: Some(self.text()),
             codec_error: Some(self.text()),
             generation: 1,
@@ -209,6 +253,19 @@ impl Source for Hostile {
 
     fn schedule(&self, _name: &str) -> Answer<'_, Schedule> {
         ready(self.schedule())
+    }
+
+    fn flows(&self, _page: Paging) -> Answer<'_, FlowPage> {
+        ready(FlowPage { total: 1, flows: vec![self.flow_row()], next: Some(self.text()) })
+    }
+
+    fn flow(&self, _name: &str) -> Answer<'_, FlowDetail> {
+        if let Some(flow) = &self.flow {
+            return ready(flow.clone());
+        }
+        let to_held = |from: String, on_failure| FlowEdge { from, to: "3".to_owned(), on_failure };
+        let edges = vec![to_held(self.text(), OnFailure::Cancel), to_held("2".to_owned(), OnFailure::Run)];
+        ready(FlowDetail { row: self.flow_row(), nodes: self.nodes(), edges, is_partial: false, dot: self.text() })
     }
 
     fn plugins(&self) -> Answer<'_, Vec<Plugin>> {

@@ -16,7 +16,7 @@ pub enum Exit {
     Failed = 1,
     /// The arguments cannot be understood. clap uses the same code.
     Usage = 2,
-    /// The job, queue, schedule or file does not exist.
+    /// The job, queue, schedule, flow or file does not exist.
     NotFound = 3,
     /// The state of the job, queue or file does not allow it.
     Conflict = 4,
@@ -34,7 +34,7 @@ Exit codes:
   0  done
   1  failed
   2  the arguments cannot be understood
-  3  the job, queue, schedule or file does not exist
+  3  the job, queue, schedule, flow or file does not exist
   4  the state of the job, queue or file does not allow it
   5  the queue cannot be reached: another process has the file, or none answers
   6  not confirmed, or not permitted

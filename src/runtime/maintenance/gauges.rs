@@ -64,7 +64,17 @@ fn tell_queue(engine: &Arc<Engine>, queue: QueueId) -> Arc<str> {
         enqueued_total: tally.enqueued_total,
         dead_total: tally.dead_total,
         limiter_waits,
-        jobs: [pending, running, ending, tally.scheduled, tally.retrying, tally.completed, tally.dead, tally.cancelled],
+        jobs: [
+            pending,
+            running,
+            ending,
+            tally.scheduled,
+            tally.retrying,
+            tally.blocked,
+            tally.completed,
+            tally.dead,
+            tally.cancelled,
+        ],
         // A file that cannot be read at the moment is told by other means.
         oldest_ready: engine.oldest_ready_age(queue).ok().flatten().unwrap_or_default(),
     };

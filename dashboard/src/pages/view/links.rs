@@ -21,6 +21,8 @@ pub enum Place<'p> {
     Dead,
     Schedules,
     Schedule(&'p str),
+    Flows,
+    Flow(&'p str),
     Plugins,
     Quarantine,
     Events,
@@ -40,6 +42,8 @@ impl Place<'_> {
             Self::Dead => "/dead".to_owned(),
             Self::Schedules => "/schedules".to_owned(),
             Self::Schedule(name) => format!("/schedules/{}", segment(name)),
+            Self::Flows => "/flows".to_owned(),
+            Self::Flow(name) => format!("/flows/{}", segment(name)),
             Self::Plugins => "/plugins".to_owned(),
             Self::Quarantine => "/quarantine".to_owned(),
             Self::Events => "/events".to_owned(),
@@ -56,6 +60,11 @@ impl View<'_> {
     /// The address of a page.
     pub fn link(&self, place: Place<'_>) -> String {
         format!("{}{}", self.visit.base, place.path())
+    }
+
+    /// The address at which the API has what a page shows.
+    pub fn link_to_api(&self, place: Place<'_>) -> String {
+        format!("{}/api/v1{}", self.visit.base, place.path())
     }
 
     /// The address of a page with parameters.

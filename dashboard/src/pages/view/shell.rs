@@ -18,6 +18,7 @@ pub enum Section {
     Jobs,
     Dead,
     Schedules,
+    Flows,
     Plugins,
     Events,
     Quarantine,
@@ -27,9 +28,10 @@ pub enum Section {
     Outside,
 }
 
-const MENU: [(Section, &str, Place<'static>); 7] = [
+const MENU: [(Section, &str, Place<'static>); 8] = [
     (Section::Overview, "Queues", Place::Overview),
     (Section::Jobs, "Jobs", Place::Jobs),
+    (Section::Flows, "Flows", Place::Flows),
     (Section::Dead, "Dead letters", Place::Dead),
     (Section::Schedules, "Schedules", Place::Schedules),
     (Section::Plugins, "Plugins", Place::Plugins),

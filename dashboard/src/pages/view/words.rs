@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 /// The states by which jobs are listed, in the order of their lives.
-pub const STATES: [&str; 7] = ["pending", "scheduled", "running", "retrying", "completed", "dead", "cancelled"];
+pub const STATES: [&str; 8] =
+    ["pending", "scheduled", "running", "retrying", "blocked", "completed", "dead", "cancelled"];
 
 /// A state with its colour.
 pub fn state_badge(state: &str) -> Markup {

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use futures_util::stream::BoxStream;
 use millpond::dashboard::api::{
-    Action, Check, DeadSummary, Done, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order, Ordering, Overview, Paging,
-    Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order,
+    Ordering, Overview, Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
 };
 use millpond::dashboard::{Answer, Source};
 use serde_json::Value;
@@ -76,6 +76,14 @@ impl Source for Client {
 
     fn schedule(&self, name: &str) -> Answer<'_, Schedule> {
         self.get(format!("/api/v1/schedules/{}", encoded(name)))
+    }
+
+    fn flows(&self, page: Paging) -> Answer<'_, FlowPage> {
+        self.get(format!("/api/v1/flows{}", query(&[&value(&page)])))
+    }
+
+    fn flow(&self, name: &str) -> Answer<'_, FlowDetail> {
+        self.get(format!("/api/v1/flows/{}", encoded(name)))
     }
 
     fn plugins(&self) -> Answer<'_, Vec<Plugin>> {

@@ -71,7 +71,7 @@ fn job(matches: &ArgMatches) -> Result<NewJob> {
 }
 
 /// The payload as it was written: numbers keep their digits.
-fn payload(given: Option<&str>) -> Result<Option<String>> {
+pub fn payload(given: Option<&str>) -> Result<Option<String>> {
     let read;
     let json = match given {
         None => return Ok(None),

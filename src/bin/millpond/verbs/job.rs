@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use millpond::dashboard::api::{Attempt, Body, Format, Job, Time};
+use millpond::dashboard::api::{Attempt, Body, Format, Job, Step, Time};
 
 use super::verb;
 use crate::Result;
@@ -51,6 +51,7 @@ fn show(job: &Job) -> Result<()> {
         .maybe("ended", row.ended_at.map(|at| moment(at, now)))
         .maybe("expires", job.expires_at.map(|at| moment(at, now)))
         .maybe("reason", job.reason.clone())
+        .maybe("flow", row.flow.clone())
         .maybe("group", row.group.clone())
         .maybe("unique key", row.key.clone())
         .maybe("key is held", job.unique.clone())
@@ -65,6 +66,9 @@ fn show(job: &Job) -> Result<()> {
     if let Some(progress) = &row.progress {
         let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
         fields.add("progress", format!("{}{total} {}", progress.done, progress.message));
+    }
+    for step in &job.steps {
+        fields.add("step", step_told(step, now));
     }
     for attempt in &job.timeline {
         fields.add("attempt", told(attempt, now));
@@ -91,6 +95,12 @@ fn told(attempt: &Attempt, now: Time) -> String {
         text.push_str(&format!("\n| … {} lines were not kept", attempt.dropped_lines));
     }
     text
+}
+
+fn step_told(step: &Step, now: Time) -> String {
+    let until = step.until.map(|until| format!(" until {}", moment(until, now))).unwrap_or_default();
+    let result = step.result.as_ref().map(|result| format!("\n{}", body(result))).unwrap_or_default();
+    format!("{} at {}, {}{until}{result}", step.name, moment(step.at, now), step.state)
 }
 
 /// A payload or a result, with its format if it is not JSON.

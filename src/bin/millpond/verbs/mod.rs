@@ -10,6 +10,8 @@ mod enqueue;
 mod events;
 mod export;
 mod filter;
+mod flow;
+mod flows;
 mod generate;
 mod import;
 mod job;
@@ -43,6 +45,8 @@ pub fn commands() -> Vec<Command> {
         jobs::command(),
         job::command(),
         dead::command(),
+        flows::command(),
+        flow::command(),
         schedules::command(),
         quarantine::command(),
         top::command(),
@@ -51,6 +55,7 @@ pub fn commands() -> Vec<Command> {
         change::cancel(),
         change::retry(),
         change::run_now(),
+        flow::signal(),
         pause::pause(),
         pause::resume(),
         limits::command(),
@@ -77,6 +82,9 @@ pub async fn run(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
         "jobs" => jobs::run(matches).await,
         "job" => job::run(matches).await,
         "dead" => dead::run(matches).await,
+        "flows" => flows::run(matches).await,
+        "flow" => flow::run(matches).await,
+        "signal" => flow::run_signal(matches).await,
         "schedules" => schedules::run(matches).await,
         "quarantine" => quarantine::run(matches).await,
         "top" => top::run(matches).await,

@@ -40,6 +40,7 @@ fn fields(overview: &Overview) -> Fields {
         .add("running", sum(|queue| queue.counts.running))
         .add("scheduled", sum(|queue| queue.counts.scheduled))
         .add("retrying", sum(|queue| queue.counts.retrying))
+        .add("blocked", sum(|queue| queue.counts.blocked))
         .add("dead", sum(|queue| queue.counts.dead))
         .add("completed", sum(|queue| queue.counts.completed) + " kept")
         .add("cancelled", sum(|queue| queue.counts.cancelled) + " kept")
