@@ -131,7 +131,7 @@ impl Model {
         match () {
             () if self.count(NodeState::Active) > 0 => FlowState::Running,
             () if self.count(NodeState::Blocked) > 0 => FlowState::Held,
-            () if self.is_cancelled => FlowState::Cancelled,
+            () if failed && self.is_cancelled => FlowState::Cancelled,
             () if failed => FlowState::Failed,
             () => FlowState::Completed,
         }

@@ -64,7 +64,7 @@ pub enum FlowState {
     Completed,
     /// All of its jobs have ended, and some of them are dead or cancelled.
     Failed,
-    /// It was cancelled as a whole, and all of its jobs have ended.
+    /// It was cancelled as a whole, and all of its jobs have ended. If all have completed nevertheless, it is `Completed`.
     Cancelled,
 }
 
@@ -153,12 +153,12 @@ impl FlowRow {
             FlowState::Running
         } else if counts.blocked > 0 {
             FlowState::Held
+        } else if !counts.has_failures() {
+            FlowState::Completed
         } else if self.cancelled.is_some() {
             FlowState::Cancelled
-        } else if counts.has_failures() {
-            FlowState::Failed
         } else {
-            FlowState::Completed
+            FlowState::Failed
         }
     }
 
@@ -234,5 +234,7 @@ mod tests {
         assert_eq!(flow.state(), FlowState::Running);
         flow.counts = FlowCounts { cancelled: 2, ..FlowCounts::default() };
         assert_eq!(flow.state(), FlowState::Cancelled);
+        flow.counts = FlowCounts { completed: 2, ..FlowCounts::default() };
+        assert_eq!(flow.state(), FlowState::Completed, "they were not to be stopped");
     }
 }
