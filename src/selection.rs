@@ -18,12 +18,8 @@ use crate::writer::dead_letters::Progress;
 /// Jobs that one chunk looks up and one commit changes, at most; fewer if they are large.
 const AT_ONCE: usize = 1_000;
 
-/// Where jobs wait.
-const WAITING: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
-
 /// Where jobs wait for a slot, a time, or other jobs of their flows.
-const CANCELLABLE: &[Source] =
-    &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
+const WAITING: &[Source] = &[Source::Ready, Source::Delayed, Source::DelayedByEngine, Source::Members, Source::Blocked];
 
 /// Where jobs wait for a time.
 const NOT_DUE: &[Source] = &[Source::Delayed, Source::DelayedByEngine, Source::Members];
@@ -142,7 +138,7 @@ impl Selection {
     /// ```
     pub fn cancel(self, reason: impl Into<String>) -> Commit<BulkProgress> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.each("cancel", CANCELLABLE, Met::Later, move |batch, target| {
+        self.each("cancel", WAITING, Met::Later, move |batch, target| {
             Ok(batch.cancel_job(target, &reason)?.has_changed())
         })
     }

@@ -392,6 +392,8 @@ impl World {
 
     /// Compares the flows in the file with the calls that have made them.
     pub fn compare_flows(&mut self) -> Check {
+        // What handlers have done before this moment.
+        self.notice_flows()?;
         if !self.flows.any || self.now().pond.degraded().is_some() {
             return Ok(());
         }
