@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use millpond::{BoxError, Context, Job, Kind, Millpond, OnFailure, Outcome, Retry};
+use millpond::{BoxError, Context, Handled, Job, Kind, Millpond, OnFailure, Outcome, Retry};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn import(pond: &Millpond) -> Result<()> {
     Ok(())
 }
 
-async fn part(job: Job<Part>) -> Result<Outcome, BoxError> {
+async fn part(job: Job<Part>) -> Handled<Outcome> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     if job.part.contains("expired") {
         return Err(format!("the bank refused {}: the card has expired", job.of).into());
@@ -70,7 +70,7 @@ async fn part(job: Job<Part>) -> Result<Outcome, BoxError> {
     Outcome::done_json(&json!({ "done": job.part }))
 }
 
-async fn refund(job: Job<Refund>, ctx: Context) -> Result<Outcome, BoxError> {
+async fn refund(job: Job<Refund>, ctx: Context) -> Handled<Outcome> {
     let order = job.order;
     ctx.step("find the payment", || async move { Ok::<_, BoxError>(format!("payment of order {order}")) }).await?;
     ctx.step("check the amount", || async move { Ok::<_, BoxError>(json!({ "cents": job.amount_cents })) }).await?;

@@ -242,25 +242,6 @@ async fn a_blocked_job_can_be_cancelled_changed_moved_and_run() {
 }
 
 #[tokio::test]
-async fn blocked_jobs_are_cancelled_and_deleted_with_all_that_match() {
-    let (_clock, pond) = memory();
-    pond.queue("q").unwrap().pause().await.unwrap();
-    for verb in ["cancel", "delete"] {
-        let ids = make(&pond, verb, |flow| {
-            let first = flow.job("q", work(1));
-            (2..5).for_each(|n| drop(flow.job("q", work(n)).after(&first)));
-        })
-        .await;
-        let blocked = pond.select(&JobFilter::new().state(State::Blocked));
-        let done = if verb == "cancel" { blocked.cancel("").await } else { blocked.delete().await }.unwrap();
-        assert_eq!((done.matched, done.changed), (3, 3), "{verb}");
-        assert_eq!(state(&pond, ids[0]), State::Pending);
-        assert_eq!(pond.flows().get(verb).unwrap().counts.cancelled, 3, "{verb}");
-        assert_sound(&pond).await;
-    }
-}
-
-#[tokio::test]
 async fn a_job_with_a_delay_or_a_group_keeps_it_when_it_is_unblocked() {
     let (clock, pond) = memory();
     let log = worker(&pond, 0);

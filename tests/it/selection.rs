@@ -350,3 +350,22 @@ async fn jobs_are_found_by_text_by_a_place_in_their_json_and_by_unique_key() {
         assert_eq!(ids(&pond, &filter), expected, "{filter:?}");
     }
 }
+
+#[tokio::test]
+async fn blocked_jobs_are_cancelled_and_deleted_with_all_that_match() {
+    let (_clock, pond) = memory();
+    pond.queue("q").unwrap().pause().await.unwrap();
+    for verb in ["cancel", "delete"] {
+        let made = pond.flow(verb, |flow| {
+            let first = flow.job("q", work(1));
+            (2..5).for_each(|n| drop(flow.job("q", work(n)).after(&first)));
+        });
+        let ids = made.await.unwrap().jobs;
+        let blocked = pond.select(&JobFilter::new().state(State::Blocked));
+        let done = if verb == "cancel" { blocked.cancel("").await } else { blocked.delete().await }.unwrap();
+        assert_eq!(numbers(&done), (3, 3), "{verb}");
+        assert_eq!(state(&pond, ids[0]), State::Pending);
+        assert_eq!(pond.flows().get(verb).unwrap().counts.cancelled, 3, "{verb}");
+        assert_sound(&pond).await;
+    }
+}

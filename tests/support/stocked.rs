@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millpond::{
-    BoxError, Context, Every, Explanation, Job, JobId, Kind, Millpond, NewJob, OnFailure, Outcome, Retry, Schedule,
+    BoxError, Context, Every, Explanation, Handled, Job, JobId, Kind, Millpond, NewJob, OnFailure, Outcome, Retry,
+    Schedule,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -108,7 +109,7 @@ pub async fn stock_flows(pond: &Millpond) -> FlowStock {
     FlowStock { charge: order.jobs[0], pack: order.jobs[1], stepped }
 }
 
-async fn shop(job: Job<Work>, ctx: Context) -> Result<Outcome, BoxError> {
+async fn shop(job: Job<Work>, ctx: Context) -> Handled<Outcome> {
     let receipt = json!({ "receipt": 4111 });
     match job.n {
         0 => Outcome::done_json(&receipt),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::flows::{flow_badge, progress};
 use super::problem::shown;
 use super::view::{Place, Section, Style, View, moment, number, pairs, seconds};
-use crate::api::{Action, FlowDetail, FlowRow, Problem};
+use crate::api::{Action, FlowDetail, FlowNode, FlowRow, Problem};
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -38,9 +38,9 @@ async fn made(view: &View<'_>, name: &str) -> Result<(String, Markup), Problem> 
             div.head { h1 { (flow.row.name) } (flow_badge(&flow.row.state)) (progress(&flow.row)) }
             @if let Some(reason) = &flow.row.cancelled { p.note { "It was cancelled: " (reason) } }
             @if flow.row.state == "held" {
-                p.note.problem { "Nothing of it runs until a job that has died is redriven, or the flow is cancelled." }
+                p.note.problem { "Its jobs wait for others that have died or were cancelled: redrive what has died, run a blocked job now, or cancel the flow." }
             }
-            div.row { (verbs(view, &flow.row)) (downloads(view, &flow.row.name)) }
+            div.row { (verbs(view, &flow)) (downloads(view, &flow.row.name)) }
         }
         section.columns id="facts" data-live {
             div.card { h2 { "Jobs and signals" } (counts(&flow.row)) }
@@ -65,14 +65,17 @@ async fn made(view: &View<'_>, name: &str) -> Result<(String, Markup), Problem> 
 }
 
 /// What can be done in the flow's state.
-fn verbs(view: &View<'_>, flow: &FlowRow) -> Markup {
-    let name = || flow.name.clone();
-    let has_ended = matches!(flow.state.as_str(), "completed" | "failed" | "cancelled");
+fn verbs(view: &View<'_>, flow: &FlowDetail) -> Markup {
+    let name = || flow.row.name.clone();
+    let has_ended = matches!(flow.row.state.as_str(), "completed" | "failed" | "cancelled");
+    // A signal that has missed its deadline is dead, too, and cannot be redriven.
+    let is_dead_job = |node: &FlowNode| node.state == "dead" && !node.is_signal();
+    let can_be_redriven = flow.nodes.iter().any(is_dead_job) || (flow.is_partial && flow.row.counts.dead > 0);
     html! {
-        @if flow.counts.dead > 0 { (view.button("Redrive what has died", Style::Plain, &Action::RetryFlow { flow: name() })) }
+        @if can_be_redriven { (view.button("Redrive what has died", Style::Plain, &Action::RetryFlow { flow: name() })) }
         @if !has_ended {
             (view.button("Cancel …", Style::Danger, &Action::CancelFlow { flow: name(), reason: String::new() }))
-        } @else if flow.callbacks_running == 0 {
+        } @else if flow.row.callbacks_running == 0 {
             (view.button("Remove …", Style::Danger, &Action::RemoveFlow { flow: name() }))
         }
     }

@@ -61,17 +61,23 @@ async fn a_large_flow_is_a_table_and_a_sentence() {
 
 #[tokio::test]
 async fn a_flow_is_offered_what_can_be_done_in_its_state() {
-    let shown = async |state: &str, dead: u64, callbacks_running: u32| {
+    let shown = async |state: &str, of_job: &str, callbacks_running: u32| {
         let mut flow = chain(1, false);
-        (flow.row.state, flow.row.counts.dead, flow.row.callbacks_running) = (state.into(), dead, callbacks_running);
+        (flow.row.state, flow.row.callbacks_running) = (state.into(), callbacks_running);
+        flow.nodes[0].state = of_job.into();
+        if of_job == "missed" {
+            // A signal that has missed its deadline.
+            flow.nodes[0] = FlowNode { state: "dead".into(), ..FlowNode::default() };
+        }
         let source = Hostile::of_flow(flow);
         let page = send(source, Options::new(), request("GET", "/flows/f").body(Body::empty()).unwrap()).await;
         ["Redrive what has died", "Cancel …", "Remove …"].map(|button| page.text.contains(button))
     };
-    assert_eq!(shown("running", 0, 0).await, [false, true, false]);
-    assert_eq!(shown("held", 1, 0).await, [true, true, false]);
-    assert_eq!(shown("failed", 1, 0).await, [true, false, true]);
-    assert_eq!(shown("completed", 0, 1).await, [false, false, false]);
+    assert_eq!(shown("running", "active", 0).await, [false, true, false]);
+    assert_eq!(shown("held", "dead", 0).await, [true, true, false]);
+    assert_eq!(shown("held", "missed", 0).await, [false, true, false]);
+    assert_eq!(shown("failed", "dead", 0).await, [true, false, true]);
+    assert_eq!(shown("completed", "completed", 1).await, [false, false, false]);
     let read_only = Options::new().read_only(true);
     let page = send(Hostile::new("mail"), read_only, request("GET", "/flows/mail").body(Body::empty()).unwrap()).await;
     assert!(!page.text.contains("<form") && !page.text.contains("Cancel …"), "{}", page.text);

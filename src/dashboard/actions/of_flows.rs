@@ -1,12 +1,18 @@
 //! Actions on flows, and signals.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::{JobId, Millpond, Pace};
+use crate::{Error, JobId, Millpond, Pace};
 
 use super::super::api::{Done, Problem};
 use super::done::{self, done, unchanged};
 use super::given_payload;
+
+/// How often it is looked whether a flow is gone.
+const LOOKS_MAX: u32 = 200;
+const LOOK_WAIT: Duration = Duration::from_millis(10);
 
 pub(super) fn cancel(pond: &Millpond, flow: &str, reason: String) -> Result<Done, Problem> {
     Ok(match pond.flows().cancel(flow, reason).wait()? {
@@ -22,11 +28,19 @@ pub(super) fn retry(pond: &Millpond, flow: &str) -> Result<Done, Problem> {
     })
 }
 
+/// Removes a flow. The commits that follow do that, and most flows need one.
 pub(super) fn remove(pond: &Millpond, flow: &str) -> Result<Done, Problem> {
-    match pond.flows().remove(flow).wait()? {
-        true => Ok(done(format!("flow {flow} is removed"))),
-        false => Err(Problem::not_found(format!("there is no flow {flow:?}"))),
+    let flows = pond.flows();
+    if !flows.remove(flow).wait()? {
+        return Err(Problem::not_found(format!("there is no flow {flow:?}")));
     }
+    for _ in 0..LOOKS_MAX {
+        if let Err(Error::NoSuchFlow { .. }) = flows.get(flow) {
+            return Ok(done(format!("flow {flow} is removed")));
+        }
+        std::thread::sleep(LOOK_WAIT);
+    }
+    Ok(done(format!("flow {flow} is large, and is being removed")))
 }
 
 /// What an action sends with a signal: JSON, or its text.
