@@ -135,6 +135,7 @@ where
 }
 
 /// Makes a step of `write`. The receiver gets the value that it returned, once that is durable.
+#[expect(clippy::type_complexity, reason = "the function has no name")]
 pub(crate) fn call<T: Send>(
     mut write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
 ) -> (Box<Call<T, impl FnMut(&mut Batch<'_>, &dyn Prepare) -> Result<T, Error> + Send>>, Answer<T>) {

@@ -224,7 +224,7 @@ async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome>
     scene.note(Note::Start { n });
     let mut rng = scene.rng.lock().unwrap().fork();
     let is_calm = scene.stage.lock().unwrap().calm;
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         let mut ran = false;
         let step = || {
             scene.note(Note::Step { n });
@@ -234,7 +234,7 @@ async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome>
         let stored: u64 = ctx.step("step", step).await?;
         assert_eq!(stored, n);
         scene.note(Note::StepDone { n, ran });
-        if n % 9 == 0 {
+        if n.is_multiple_of(9) {
             ctx.sleep("sleep", Duration::from_millis(one_of(&mut rng, &[1, 2_000]))).await?;
             took("a handler has slept");
         }

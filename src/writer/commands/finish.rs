@@ -237,9 +237,9 @@ impl Finish {
                 }
             }
             _ => {
-                let is_changed =
-                    |more: &&Box<More>| more.has_log || more.record.has_steps() != self.taken.record.has_steps();
-                let changed = self.more.as_ref().filter(is_changed).map(|more| more.record.clone());
+                let (taken, more) = (&self.taken.record, self.more.as_deref());
+                let changed = more.filter(|more| more.has_log || more.record.has_steps() != taken.has_steps());
+                let changed = changed.map(|more| more.record.clone());
                 batch.give_back(queue, self.taken.clone(), changed, false)?;
             }
         }
