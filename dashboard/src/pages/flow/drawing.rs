@@ -55,9 +55,8 @@ pub fn drawing(view: &View<'_>, flow: &FlowDetail) -> Markup {
 
 fn shown(view: &View<'_>, node: &FlowNode, corner: Point) -> Markup {
     let class = format!("node {}", if node.failed > 0 { "held" } else { state_class(&node.state) });
-    let about = about(node);
     let content = html! {
-        title { (about) }
+        title { (about(node)) }
         @if node.is_signal() {
             polygon.shape points=(hexagon(corner)) {}
         } @else {
@@ -71,7 +70,7 @@ fn shown(view: &View<'_>, node: &FlowNode, corner: Point) -> Markup {
         @if node.is_signal() {
             g class=(class) { (content) }
         } @else {
-            a class=(class) href=(view.link(Place::Job(&node.id))) aria-label=(about) { (content) }
+            a class=(class) href=(view.link(Place::Job(&node.id))) { (content) }
         }
     }
 }
