@@ -63,7 +63,7 @@ fn shown(view: &View<'_>, node: &FlowNode, corner: Point) -> Markup {
             rect.shape x=(corner.x) y=(corner.y) width=(BOX_WIDTH) height=(BOX_HEIGHT)
                 rx=(if node.is_callback { BOX_HEIGHT / 2 } else { 6 }) {}
         }
-        text x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 19) { (short(node.label())) }
+        text x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 19) { (short(&node.label())) }
         text.state x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 36) { (mark(&node.state)) " " (short(&state_words(node))) }
     };
     html! {
