@@ -113,9 +113,10 @@ impl FlowNode {
         self.queue.is_none()
     }
 
-    /// Its name, or what else tells it from others in short.
-    pub fn label(&self) -> &str {
-        self.name.as_deref().or(self.kind.as_deref()).unwrap_or("signal")
+    /// Its name; if it was given none, its kind and its id.
+    pub fn label(&self) -> String {
+        let unnamed = || format!("{} {}", self.kind.as_deref().unwrap_or("signal"), self.id);
+        self.name.clone().unwrap_or_else(unnamed)
     }
 }
 

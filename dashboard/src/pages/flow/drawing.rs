@@ -55,23 +55,22 @@ pub fn drawing(view: &View<'_>, flow: &FlowDetail) -> Markup {
 
 fn shown(view: &View<'_>, node: &FlowNode, corner: Point) -> Markup {
     let class = format!("node {}", if node.failed > 0 { "held" } else { state_class(&node.state) });
-    let about = about(node);
     let content = html! {
-        title { (about) }
+        title { (about(node)) }
         @if node.is_signal() {
             polygon.shape points=(hexagon(corner)) {}
         } @else {
             rect.shape x=(corner.x) y=(corner.y) width=(BOX_WIDTH) height=(BOX_HEIGHT)
                 rx=(if node.is_callback { BOX_HEIGHT / 2 } else { 6 }) {}
         }
-        text x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 19) { (short(node.label())) }
+        text x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 19) { (short(&node.label())) }
         text.state x=(corner.x + BOX_WIDTH / 2) y=(corner.y + 36) { (mark(&node.state)) " " (short(&state_words(node))) }
     };
     html! {
         @if node.is_signal() {
             g class=(class) { (content) }
         } @else {
-            a class=(class) href=(view.link(Place::Job(&node.id))) aria-label=(about) { (content) }
+            a class=(class) href=(view.link(Place::Job(&node.id))) { (content) }
         }
     }
 }

@@ -142,7 +142,7 @@ fn show(flow: &FlowDetail) -> Result<()> {
 }
 
 fn table(flow: &FlowDetail) -> Table {
-    let labels: HashMap<&str, &str> = flow.nodes.iter().map(|node| (node.id.as_str(), node.label())).collect();
+    let labels: HashMap<&str, String> = flow.nodes.iter().map(|node| (node.id.as_str(), node.label())).collect();
     let mut awaited: HashMap<&str, Vec<String>> = HashMap::new();
     for edge in &flow.edges {
         let policy = match edge.on_failure {
@@ -150,7 +150,7 @@ fn table(flow: &FlowDetail) -> Table {
             OnFailure::Run => " or run",
             _ => "",
         };
-        let label = labels.get(edge.from.as_str()).copied().unwrap_or(&edge.from);
+        let label = labels.get(edge.from.as_str()).unwrap_or(&edge.from);
         awaited.entry(&edge.to).or_default().push(format!("{label}{policy}"));
     }
     let mut table = Table::new(&[">id", "name", "queue", "kind", "state", "waits for", "result"]);
