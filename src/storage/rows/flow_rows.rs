@@ -1,29 +1,23 @@
-//! The rows of flows in one batch: each is read once, changed in memory, and written before the commit. A hundred children of
-//! one parent change its row once.
+//! The rows of flows that a batch holds in memory, and what has happened to nodes in it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::job::{Dependent, FlowRow, Node, NodeEnd, NodeState, QueueId};
-use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec;
-use crate::storage::rows::fault::Fault;
-use crate::storage::rows::table_name::TableName;
-use crate::storage::rows::tables_ext::RowTable;
 use serde::{Deserialize, Serialize};
 
 /// The rows of flows that a batch has read, and what has happened to nodes.
 #[derive(Default)]
 pub(in crate::storage) struct FlowRows {
-    flows: BTreeMap<u64, Cached<FlowRow>>,
-    nodes: BTreeMap<(u64, u64), Cached<Node>>,
+    pub(super) flows: BTreeMap<u64, Cached<FlowRow>>,
+    pub(super) nodes: BTreeMap<(u64, u64), Cached<Node>>,
     /// What has happened to nodes in this batch, and was not followed up yet.
     pub news: VecDeque<NodeNews>,
 }
 
 /// A row, or that there is none.
-struct Cached<R> {
-    row: Option<R>,
-    is_changed: bool,
+pub(super) struct Cached<R> {
+    pub row: Option<R>,
+    pub is_changed: bool,
 }
 
 /// What has happened to a node.
@@ -71,108 +65,5 @@ impl FlowRows {
     /// The flows that were changed.
     pub fn changed(&self) -> Vec<u64> {
         self.flows.iter().filter(|(_, cached)| cached.is_changed).map(|(id, _)| *id).collect()
-    }
-}
-
-impl Batch<'_> {
-    /// A flow, to be read.
-    pub(in crate::storage) fn flow(&mut self, id: u64) -> Result<Option<&FlowRow>, Fault> {
-        self.load_flow(id)?;
-        Ok(self.flow_rows.flows[&id].row.as_ref())
-    }
-
-    /// A flow, to be changed.
-    pub(in crate::storage) fn flow_mut(&mut self, id: u64) -> Result<Option<&mut FlowRow>, Fault> {
-        self.touch();
-        self.load_flow(id)?;
-        let cached = self.flow_rows.flows.get_mut(&id).expect("it was loaded");
-        cached.is_changed = true;
-        Ok(cached.row.as_mut())
-    }
-
-    /// Stores a flow, or removes it.
-    pub(in crate::storage) fn put_flow(&mut self, id: u64, row: Option<FlowRow>) {
-        self.touch();
-        self.flow_rows.flows.insert(id, Cached { row, is_changed: true });
-    }
-
-    fn load_flow(&mut self, id: u64) -> Result<(), Fault> {
-        if self.flow_rows.flows.contains_key(&id) {
-            return Ok(());
-        }
-        let (mut row, mut is_changed) = (None, false);
-        if let Some(bytes) = self.tables.flows()?.get_row(id)? {
-            match codec::decode(TableName::Flows, id, &bytes) {
-                Ok(read) => row = Some(read),
-                Err(_) => {
-                    self.quarantine_row_of(TableName::Flows, &id, &bytes, (None, None))?;
-                    is_changed = true;
-                }
-            }
-        }
-        self.flow_rows.flows.insert(id, Cached { row, is_changed });
-        Ok(())
-    }
-
-    /// A node, to be read.
-    pub(in crate::storage) fn flow_node(&mut self, flow: u64, node: u64) -> Result<Option<&Node>, Fault> {
-        self.load_node(flow, node)?;
-        Ok(self.flow_rows.nodes[&(flow, node)].row.as_ref())
-    }
-
-    /// A node, to be changed.
-    pub(in crate::storage) fn flow_node_mut(&mut self, flow: u64, node: u64) -> Result<Option<&mut Node>, Fault> {
-        self.touch();
-        self.load_node(flow, node)?;
-        let cached = self.flow_rows.nodes.get_mut(&(flow, node)).expect("it was loaded");
-        cached.is_changed = true;
-        Ok(cached.row.as_mut())
-    }
-
-    /// Stores a node, or removes it.
-    pub(in crate::storage) fn put_flow_node(&mut self, flow: u64, node: u64, row: Option<Node>) {
-        self.touch();
-        self.flow_rows.nodes.insert((flow, node), Cached { row, is_changed: true });
-    }
-
-    fn load_node(&mut self, flow: u64, node: u64) -> Result<(), Fault> {
-        if self.flow_rows.nodes.contains_key(&(flow, node)) {
-            return Ok(());
-        }
-        let (mut row, mut is_changed) = (None, false);
-        if let Some(bytes) = self.tables.flow_nodes()?.get_row((flow, node))? {
-            match codec::decode(TableName::FlowNodes, node, &bytes) {
-                Ok(read) => row = Some(read),
-                Err(_) => {
-                    self.quarantine_row_of(TableName::FlowNodes, &(flow, node), &bytes, (None, None))?;
-                    is_changed = true;
-                }
-            }
-        }
-        self.flow_rows.nodes.insert((flow, node), Cached { row, is_changed });
-        Ok(())
-    }
-
-    /// Writes what was changed.
-    pub(in crate::storage) fn write_flow_rows(&mut self) -> Result<(), Fault> {
-        let FlowRows { flows, nodes, news } = std::mem::take(&mut self.flow_rows);
-        debug_assert!(news.is_empty(), "what has happened to nodes was followed up");
-        for ((flow, node), Cached { row, .. }) in nodes.into_iter().filter(|(_, cached)| cached.is_changed) {
-            match row {
-                Some(row) => {
-                    let bytes = codec::encode(&row);
-                    self.moved(bytes.len());
-                    self.tables.flow_nodes()?.insert((flow, node), bytes.as_slice())?;
-                }
-                None => drop(self.tables.flow_nodes()?.remove((flow, node))?),
-            }
-        }
-        for (id, Cached { row, .. }) in flows.into_iter().filter(|(_, cached)| cached.is_changed) {
-            match row {
-                Some(row) => drop(self.tables.flows()?.insert(id, codec::encode(&row).as_slice())?),
-                None => drop(self.tables.flows()?.remove(id)?),
-            }
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 pub(super) mod aside;
 pub(super) mod batch;
+pub(super) mod by_flow;
 pub(super) mod by_group;
 pub(super) mod catalog;
 pub(super) mod codec;
