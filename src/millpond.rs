@@ -386,7 +386,7 @@ impl Millpond {
     // --- flows --------------------------------------------------------------------------------
 
     /// Makes a flow: jobs that wait for jobs, committed at once. `describe` adds the jobs and says which waits for which. A job
-    /// that waits is [`Blocked`](State::Blocked); it is enqueued in the commit that ends the last job for which it waits. If a
+    /// that waits is [`Blocked`](crate::State::Blocked); it is enqueued in the commit that ends the last job for which it waits. If a
     /// flow of this name is there already, nothing is stored, and the answer says so. The name is any text of 1 to 1,024 bytes.
     ///
     /// One call takes at most 10,000 jobs and 32 MiB, and 100,000 dependencies. A larger flow gets a

@@ -147,7 +147,7 @@ impl FlowDraft {
     }
 
     /// Adds a signal, which comes from outside: an approval, a webhook.
-    /// [`Flows::signal`](crate::Flows::signal) says that it has come. A job that waits for it gets what was sent with it as its
+    /// [`Millpond::signal`](crate::Millpond::signal) says that it has come. A job that waits for it gets what was sent with it as its
     /// [result](crate::Context::result).
     pub fn signal(&self, name: impl Into<String>) -> FlowSignal {
         let at = self.add(PlannedWhat::Signal { deadline: None }, None).named(name);
