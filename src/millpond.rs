@@ -404,7 +404,7 @@ impl Millpond {
     ///
     /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
     /// # for queue in ["warehouse", "emails"] {
-    /// #     pond.worker(queue).handle_raw("pack", |_: Job<Bytes>| async { Ok(()) }).handle_raw("receipt", |_: Job<Bytes>| async { Ok(()) }).start()?;
+    /// #     pond.worker(queue).handle_raw("pack", |_: Job<bytes::Bytes>| async { Ok(()) }).handle_raw("receipt", |_: Job<bytes::Bytes>| async { Ok(()) }).start()?;
     /// # }
     /// pond.flow("order-7", |flow| {
     ///     let charge = flow.job("billing", Charge { order: 7 });

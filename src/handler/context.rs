@@ -299,7 +299,7 @@ impl Context {
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|job: Job<Charge>| async move { Outcome::done_json(&format!("receipt {}", job.order)) })
-    ///     .handle_raw("mail", |_: Job<Bytes>, ctx: Context| async move {
+    ///     .handle_raw("mail", |_: Job<bytes::Bytes>, ctx: Context| async move {
     ///         let receipt: Option<String> = ctx.result("charge")?;
     ///         Outcome::done_json(&format!("sent {}", receipt.unwrap_or_default()))
     ///     })
@@ -334,11 +334,11 @@ impl Context {
     /// [`Error::NoSuchFlow`] if the job belongs to no flow, or to one that is kept no longer; storage errors.
     ///
     /// ```
-    /// use millpond::{Context, Job};
+    /// use millpond::{Context, Failure, Job, Outcome};
     /// # use doc_prelude::*;
     ///
     /// // Adds up what all rows of an import have returned.
-    /// async fn sum(_: Job<Import>, ctx: Context) -> Result<Outcome, BoxError> {
+    /// async fn sum(_: Job<Import>, ctx: Context) -> Result<Outcome, Failure> {
     ///     let (mut sum, mut after) = (0, None);
     ///     loop {
     ///         let nodes = ctx.flow_nodes(after, 1_000)?;
