@@ -99,7 +99,7 @@ impl Transaction<'_> {
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("imports")
-    ///     .handle_raw("split", |_: Job<Bytes>, ctx: Context| async move {
+    ///     .handle_raw("split", |_: Job<bytes::Bytes>, ctx: Context| async move {
     ///         ctx.on_complete(|tx| {
     ///             tx.add_to_flow("import", |flow| {
     ///                 let merge = flow.existing("merge");
