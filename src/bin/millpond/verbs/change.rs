@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use millpond::dashboard::api::{Action, JobQuery};
 
-use super::{act, filter, verb};
+use super::{act, filter, text, verb};
 use crate::Result;
 use crate::ask::{confirm, yes};
 use crate::at::At;
@@ -68,7 +68,7 @@ pub fn check(matches: &ArgMatches, ids: &[String], query: &JobQuery) -> Result<(
 }
 
 async fn cancels(matches: &ArgMatches, at: &At, ids: Vec<String>, query: JobQuery) -> Result<Vec<Action>> {
-    let reason = matches.get_one::<String>("reason").cloned().unwrap_or_default();
+    let reason = text(matches, "reason");
     if !ids.is_empty() {
         let what = if let [id] = &ids[..] { format!("cancel job {id}") } else { format!("cancel {} jobs", ids.len()) };
         confirm(matches, &what)?;

@@ -9,7 +9,7 @@ use millpond::dashboard::api::{Action, FlowDetail, FlowNode, OnFailure, Time};
 use serde_json::Value;
 
 use super::enqueue::payload;
-use super::{act, job, verb};
+use super::{act, job, text, verb};
 use crate::Result;
 use crate::ask::{confirm, yes};
 use crate::at::At;
@@ -87,10 +87,6 @@ pub async fn run_signal(matches: &ArgMatches) -> Result<ExitCode> {
     let at = At::open(matches).await?;
     let (id, signal) = (text(matches, "id"), text(matches, "signal"));
     act(matches, at, vec![Action::SignalJob { id, signal, payload: Value::Null, payload_text }]).await
-}
-
-fn text(matches: &ArgMatches, name: &str) -> String {
-    matches.get_one::<String>(name).cloned().unwrap_or_default()
 }
 
 fn read_sent(matches: &ArgMatches) -> Result<Option<String>> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use millpond::dashboard::api::{Action, Overrides, Rate, RateChange};
 
-use super::{act, queues, verb};
+use super::{act, queues, text, verb};
 use crate::Result;
 use crate::at::At;
 use crate::output;
@@ -78,7 +78,7 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("set", matches)) => change(matches, set).await,
         Some(("reset", matches)) => change(matches, reset).await,
         Some(("units", matches)) => {
-            let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
+            let name = text(matches, "name");
             let units = matches.get_one::<u32>("units").copied().unwrap_or(1);
             act(matches, At::open(matches).await?, vec![Action::SetLimit { name, units }]).await
         }
@@ -86,13 +86,9 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
     }
 }
 
-fn queue(matches: &ArgMatches) -> String {
-    matches.get_one::<String>("queue").cloned().unwrap_or_default()
-}
-
 async fn show(matches: &ArgMatches) -> Result<ExitCode> {
     let at = At::open(matches).await?;
-    let detail = at.source.queue(&queue(matches)).await?;
+    let detail = at.source.queue(&text(matches, "queue")).await?;
     match matches.get_flag("json") {
         true => output::json(&serde_json::json!({
             "worker": detail.worker,
@@ -107,7 +103,7 @@ async fn show(matches: &ArgMatches) -> Result<ExitCode> {
 
 /// Sets all limits of a queue anew, because that is what the action does.
 async fn change(matches: &ArgMatches, made: fn(&ArgMatches, Overrides) -> Overrides) -> Result<ExitCode> {
-    let (at, queue) = (At::open(matches).await?, queue(matches));
+    let (at, queue) = (At::open(matches).await?, text(matches, "queue"));
     let overrides = made(matches, at.source.queue(&queue).await?.overrides);
     act(matches, at, vec![Action::SetOverrides { queue, overrides }]).await
 }

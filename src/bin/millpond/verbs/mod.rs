@@ -112,6 +112,11 @@ fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).args(crate::at::args()).arg(json())
 }
 
+/// The value of a text argument; empty if it has none.
+fn text(matches: &ArgMatches, name: &str) -> String {
+    matches.get_one::<String>(name).cloned().unwrap_or_default()
+}
+
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON")
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use millpond::dashboard::api::Action;
 
-use super::{act, verb};
+use super::{act, text, verb};
 use crate::Result;
 use crate::ask::{confirm, yes};
 use crate::at::At;
@@ -30,10 +30,9 @@ fn queue() -> Arg {
 }
 
 pub async fn run(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
-    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
-    let (at, queue) = (At::open(matches).await?, text("queue"));
+    let (at, queue) = (At::open(matches).await?, text(matches, "queue"));
     let action = match name {
-        "rename" => Action::RenameQueue { queue, to: text("to") },
+        "rename" => Action::RenameQueue { queue, to: text(matches, "to") },
         "drain" => {
             let counts = at.source.queue(&queue).await?.queue.counts;
             let waiting = count(counts.pending + counts.scheduled + counts.retrying);
