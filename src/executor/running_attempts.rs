@@ -139,8 +139,13 @@ impl RunningAttempts {
     }
 
     /// Tells every handler to stop, without ending it.
+    ///
+    /// Attempts that wait for a place to run are told first. A guest that ends frees its place, and an attempt that has
+    /// not been told by then would take the place and call its guest.
     pub fn cancel_all(&self) {
-        for attempt in self.all() {
+        let (waiting, called): (Vec<_>, Vec<_>) =
+            self.all().into_iter().partition(|attempt| attempt.facts.guest.waits_for_place());
+        for attempt in waiting.into_iter().chain(called) {
             attempt.facts.cancel();
         }
     }
