@@ -18,12 +18,6 @@ use crate::sync::block_on;
 use crate::time::Due;
 use crate::transaction::Transaction;
 
-/// A step as it is found: stored, or new.
-enum Found {
-    Is(StepWhat),
-    New,
-}
-
 impl Context {
     /// Runs a part of the handler's work once. Its result is stored before the handler goes on; in the next attempt of the job it
     /// is returned, and `run` is not called. If `run` fails, nothing is stored, and the error is returned.
@@ -65,7 +59,7 @@ impl Context {
     {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
-        if let Found::Is(what) = found {
+        if let Some(what) = found {
             return done(&name, what);
         }
         let value = run().await.map_err(Into::into)?;
@@ -85,7 +79,7 @@ impl Context {
     {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
-        if let Found::Is(what) = found {
+        if let Some(what) = found {
             return done(&name, what);
         }
         let bytes = serde_json::to_vec(&run().map_err(Into::into)?)?;
@@ -125,7 +119,7 @@ impl Context {
     ) -> Result<T, BoxError> {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
-        if let Found::Is(what) = found {
+        if let Some(what) = found {
             return done(&name, what);
         }
         let write: StepWrite = Box::new(move |tx| Ok(serde_json::to_vec(&write(tx)?)?.into()));
@@ -165,8 +159,8 @@ impl Context {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
         let what = match found {
-            Found::Is(what) => what,
-            Found::New => self.put_step(steps, &name, NewStep::Sleep(time)).await?,
+            Some(what) => what,
+            None => self.put_step(steps, &name, NewStep::Sleep(time)).await?,
         };
         match what {
             StepWhat::Sleeps(until) if steps.is_due(until) => Ok(()),
@@ -206,13 +200,13 @@ impl Context {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
         let what = match found {
-            Found::Is(what @ (StepWhat::Signalled(_) | StepWhat::Done(_) | StepWhat::Sleeps(_))) => what,
-            Found::Is(StepWhat::Waits(Some(deadline))) if steps.is_due(deadline) => StepWhat::Waits(Some(deadline)),
+            Some(what @ (StepWhat::Signalled(_) | StepWhat::Done(_) | StepWhat::Sleeps(_))) => what,
+            Some(StepWhat::Waits(Some(deadline))) if steps.is_due(deadline) => StepWhat::Waits(Some(deadline)),
             // The signal can have come since the steps were read.
-            Found::Is(StepWhat::Waits(deadline)) => {
+            Some(StepWhat::Waits(deadline)) => {
                 self.put_step(steps, &name, NewStep::Row(StepWhat::Waits(deadline))).await?
             }
-            Found::New => self.put_step(steps, &name, NewStep::Wait(timeout)).await?,
+            None => self.put_step(steps, &name, NewStep::Wait(timeout)).await?,
         };
         match what {
             StepWhat::Signalled(bytes) => decoded(&name, &bytes).map(Some),
@@ -226,8 +220,8 @@ impl Context {
         self.facts().shared.steps.as_deref().ok_or(Error::Closed)
     }
 
-    /// The step of this name as it is stored, and the name with its number.
-    fn find_step(&self, steps: &dyn StepStore, name: &str) -> Result<(String, Found), Error> {
+    /// The name with its number, and the step of this name if it is stored.
+    fn find_step(&self, steps: &dyn StepStore, name: &str) -> Result<(String, Option<StepWhat>), Error> {
         check_key("step", name)?;
         if name.contains('#') {
             let reason = format!("the name {name:?} has a `#`, which is for the numbers of repeated steps");
@@ -245,7 +239,7 @@ impl Context {
         let used = known.used.entry(name.to_owned()).or_default();
         *used += 1;
         let name = if *used == 1 { name.to_owned() } else { format!("{name}#{used}") };
-        let found = known.rows.get(&name).map_or(Found::New, |row| Found::Is(row.what.clone()));
+        let found = known.rows.get(&name).map(|row| row.what.clone());
         Ok((name, found))
     }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::BoxError;
+use super::coder::Coder;
+use crate::error::{BoxError, Error};
 use crate::time::{Due, Timestamp};
 
 /// How many steps one job can have.
@@ -33,11 +34,21 @@ pub(crate) enum StepWhat {
     Signalled(Bytes),
 }
 
-impl StepRow {
+impl StepWhat {
+    /// A step with this result, which the payload codec codes if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Unencodable`].
+    pub fn done(coder: &Coder, result: Bytes) -> Result<Self, Error> {
+        let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
+        Ok(Self::Done(coder.coded_result(result, STEP_BYTES_MAX).map_err(unencodable)?))
+    }
+
+    /// Bytes of what is kept of it.
     pub fn bytes(&self) -> usize {
-        match &self.what {
-            StepWhat::Done(bytes) | StepWhat::Signalled(bytes) => bytes.len(),
-            StepWhat::Sleeps(_) | StepWhat::Waits(_) => 0,
+        match self {
+            Self::Done(bytes) | Self::Signalled(bytes) => bytes.len(),
+            Self::Sleeps(_) | Self::Waits(_) => 0,
         }
     }
 }

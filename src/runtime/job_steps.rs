@@ -12,7 +12,7 @@ use crate::handler::{NewStep, StepAnswer, StepOf, StepStore};
 use crate::job::{Coder, JobId, StepInfo, StepRow, StepWhat};
 use crate::storage::{Batch, Signalled, Target};
 use crate::time::Due;
-use crate::writer::PutStep;
+use crate::writer::{PutStep, PutWhat};
 
 /// The steps of an engine's jobs, for the handlers that it runs.
 pub(crate) struct StepsOf(pub Weak<Engine>);
@@ -45,26 +45,21 @@ async fn put(engine: &Arc<Engine>, of: StepOf, name: String, step: NewStep) -> R
     let running = engine.running_attempt(id).filter(|running| running.facts.run == of.run);
     let running = running.ok_or(Error::NoSuchJob { id })?;
     let now = engine.now();
-    let (what, write) = match step {
-        NewStep::Row(what) => (Some(what), None),
-        NewStep::Sleep(time) => (Some(StepWhat::Sleeps(Due::after(now, time))), None),
-        NewStep::Wait(timeout) => (Some(StepWhat::Waits(timeout.map(|time| Due::after(now, time)))), None),
-        NewStep::Written(write) => (None, Some(write)),
-    };
     let coder = engine.coder().clone();
-    let what = what.map(|what| coded(&coder, what)).transpose()?;
-    let bytes = what.as_ref().map_or(0, |what| StepRow { at: now.wall, what: what.clone(), is_coded: false }.bytes());
-    let (reply, answer) = oneshot::channel();
-    let step = PutStep {
-        taken: of.job,
-        mark: mark_of(&running),
-        name,
-        what,
-        write,
-        coder: coder.clone(),
-        stored: None,
-        reply,
+    let what = match step {
+        NewStep::Row(StepWhat::Done(result)) => PutWhat::Given(StepWhat::done(&coder, result)?),
+        NewStep::Row(what) => PutWhat::Given(what),
+        NewStep::Sleep(time) => PutWhat::Given(StepWhat::Sleeps(Due::after(now, time))),
+        NewStep::Wait(timeout) => PutWhat::Given(StepWhat::Waits(timeout.map(|time| Due::after(now, time)))),
+        NewStep::Written(write) => PutWhat::Written(write),
     };
+    let bytes = match &what {
+        PutWhat::Given(what) => what.bytes(),
+        PutWhat::Written(_) => 0,
+    };
+    let (reply, answer) = oneshot::channel();
+    let step =
+        PutStep { taken: of.job, mark: mark_of(&running), name, what, coder: coder.clone(), stored: None, reply };
     engine.submit(Box::new(step), bytes).await?;
     let row = answer.await.map_err(|_| engine.unanswered())??;
     Ok(read(&coder, row).what)
@@ -90,13 +85,6 @@ impl Engine {
         steps.sort_by_key(|(_, row)| row.at);
         Ok(steps.into_iter().map(|(name, row)| StepInfo::new(name, read(self.coder(), row))).collect())
     }
-}
-
-/// What is stored of a step, with its result coded.
-fn coded(coder: &Coder, what: StepWhat) -> Result<StepWhat, Error> {
-    let StepWhat::Done(result) = what else { return Ok(what) };
-    let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
-    Ok(StepWhat::Done(coder.coded_result(result, crate::job::STEP_BYTES_MAX).map_err(unencodable)?))
 }
 
 /// A step with its result as it was given; as it is stored if the payload codec cannot read it.

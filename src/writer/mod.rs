@@ -28,7 +28,7 @@ mod waiting_room;
 
 pub(crate) use command::Command;
 pub(crate) use commands::{
-    CountFailure, DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, NoteId, PutStep, Retried, Transact,
+    CountFailure, DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, NoteId, PutStep, PutWhat, Retried, Transact,
     Transacted, cause_of, expire_passed, log_failed_hook,
 };
 pub(crate) use commands::{bulk, control, dead_letters, queues, schedules, upkeep};

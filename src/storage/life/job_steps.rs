@@ -5,6 +5,7 @@
 //! after a redrive, and with a job that is kept.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use redb::ReadableTable;
 
@@ -28,6 +29,11 @@ use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::version::{FLOW_VERSION, raise_to};
 use crate::time::Timestamp;
 
+/// The keys of the steps of a job.
+fn steps_of(id: JobId) -> Range<(u64, &'static str)> {
+    (id.get(), "")..(id.get() + 1, "")
+}
+
 /// Removes the steps with the job, or when another one takes its place.
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
     let is_gone = match moved.transition {
@@ -40,22 +46,13 @@ pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Faul
 }
 
 impl Batch<'_> {
-    /// Stores a step of a job that a handler has, and that has this mark. Returns the step that counts in place of it, if it was
-    /// stored before, or its signal has come.
+    /// Stores a step of a job that a handler has, and that has this mark. There is none yet
+    /// [that counts](Self::step_that_counts).
     ///
     /// # Errors
     /// [`Error::NoSuchJob`] if the attempt is over, and the job has ended or waits; [`Error::TooManySteps`].
-    pub fn put_step(
-        &mut self,
-        taken: &ReadyJob,
-        mark: &StartMark,
-        name: &str,
-        row: &StepRow,
-    ) -> Result<Option<StepRow>, Error> {
+    pub fn put_step(&mut self, taken: &ReadyJob, mark: &StartMark, name: &str, row: &StepRow) -> Result<(), Error> {
         let id = taken.id;
-        if let Some(was) = self.step_that_counts(id, name)? {
-            return Ok(Some(was));
-        }
         if !self.is_taken_from(mark.queue, taken)? {
             return Err(Error::NoSuchJob { id });
         }
@@ -64,8 +61,7 @@ impl Batch<'_> {
             self.hand_out(id, mark)?;
             raise_to(&mut self.tables, FLOW_VERSION)?;
         }
-        self.insert_step(id, name, row)?;
-        Ok(None)
+        Ok(self.insert_step(id, name, row)?)
     }
 
     /// The step of this name, if it is stored and does not wait.
@@ -80,15 +76,12 @@ impl Batch<'_> {
 
     /// Whether a job that a handler has got steps, which its record does not say yet. A job without a start mark costs no read.
     pub fn has_new_steps(&mut self, id: JobId, record: &Record) -> Result<bool, Fault> {
-        if record.has_steps() || !self.is_marked(id) {
-            return Ok(false);
-        }
-        Ok(self.tables.steps()?.range((id.get(), "")..(id.get() + 1, ""))?.next().is_some())
+        Ok(!record.has_steps() && self.is_marked(id) && self.had_steps(id)?)
     }
 
     /// The same of a job whose handler did not survive the process.
     pub(in crate::storage) fn had_steps(&mut self, id: JobId) -> Result<bool, Fault> {
-        Ok(self.tables.steps()?.range((id.get(), "")..(id.get() + 1, ""))?.next().is_some())
+        Ok(self.tables.steps()?.range(steps_of(id))?.next().is_some())
     }
 
     fn step(&mut self, id: JobId, name: &str) -> Result<Option<StepRow>, Fault> {
@@ -105,8 +98,8 @@ impl Batch<'_> {
     }
 
     fn check_steps(&mut self, id: JobId, more: &StepRow) -> Result<(), Error> {
-        let (mut count, mut bytes) = (1, more.bytes());
-        for row in self.tables.steps()?.range((id.get(), "")..(id.get() + 1, "")).map_err(Fault::from)? {
+        let (mut count, mut bytes) = (1, more.what.bytes());
+        for row in self.tables.steps()?.range(steps_of(id)).map_err(Fault::from)? {
             count += 1;
             bytes += row.map_err(Fault::from)?.1.value().len();
         }
@@ -176,7 +169,7 @@ impl Batch<'_> {
     }
 
     fn remove_steps(&mut self, id: JobId) -> Result<(), Fault> {
-        Ok(self.tables.steps()?.retain_in((id.get(), "")..(id.get() + 1, ""), |_, _| false)?)
+        Ok(self.tables.steps()?.retain_in(steps_of(id), |_, _| false)?)
     }
 }
 
@@ -199,7 +192,7 @@ impl Reader {
     /// The steps of a job, in the order of their names.
     pub fn steps(&self, id: JobId) -> Result<Vec<(String, StepRow)>, Fault> {
         let mut steps = Vec::new();
-        for row in self.tables().steps()?.range((id.get(), "")..(id.get() + 1, ""))? {
+        for row in self.tables().steps()?.range(steps_of(id))? {
             let (key, row) = row?;
             steps.push((key.value().1.to_owned(), codec::decode(TableName::Steps, id.get(), row.value())?));
         }

@@ -8,10 +8,18 @@ use tokio::sync::oneshot;
 use super::transact;
 use crate::error::Error;
 use crate::handler::StepWrite;
-use crate::job::{Coder, ReadyJob, STEP_BYTES_MAX, StepRow, StepWhat};
+use crate::job::{Coder, ReadyJob, StepRow, StepWhat};
 use crate::storage::{Batch, StartMark};
 use crate::transaction::Prepare;
 use crate::writer::step::{Refusal, Step};
+
+/// What is stored of a step.
+pub(crate) enum PutWhat {
+    /// This, as it is.
+    Given(StepWhat),
+    /// The result that it returns, with the application's rows.
+    Written(StepWrite),
+}
 
 /// Stores a step of the job that a handler has.
 pub(crate) struct PutStep {
@@ -19,9 +27,7 @@ pub(crate) struct PutStep {
     /// The start mark of the attempt.
     pub mark: StartMark,
     pub name: String,
-    /// What is stored, unless `write` makes it.
-    pub what: Option<StepWhat>,
-    pub write: Option<StepWrite>,
+    pub what: PutWhat,
     pub coder: Coder,
     /// The step that counts, once it was applied.
     pub stored: Option<StepRow>,
@@ -34,30 +40,27 @@ impl Step for PutStep {
             self.stored = Some(was);
             return Ok(());
         }
-        let what = match (&self.what, &self.write) {
-            (Some(what), _) => what.clone(),
-            (None, Some(write)) => {
-                let result = transact::run(&**write, batch, &Cell::default(), prepare)?;
-                let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
-                StepWhat::Done(self.coder.coded_result(result, STEP_BYTES_MAX).map_err(unencodable)?)
+        let what = match &self.what {
+            PutWhat::Given(what) => what.clone(),
+            PutWhat::Written(write) => {
+                StepWhat::done(&self.coder, transact::run(&**write, batch, &Cell::default(), prepare)?)?
             }
-            (None, None) => return Ok(()),
         };
         let is_coded = self.coder.is_some() && matches!(what, StepWhat::Done(_));
         let row = StepRow { at: batch.now.wall, what, is_coded };
-        let was = batch.put_step(&self.taken, &self.mark, &self.name, &row)?;
-        self.stored = Some(was.unwrap_or(row));
+        batch.put_step(&self.taken, &self.mark, &self.name, &row)?;
+        self.stored = Some(row);
         Ok(())
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
-        let Self { stored, reply, write, .. } = *self;
+        let Self { stored, reply, what, .. } = *self;
         // What the closure holds may run code of the application when it is dropped.
-        crate::error::panics::drop_quietly(write);
+        crate::error::panics::drop_quietly(what);
         let _ = reply.send(result.map(|()| stored.expect("applied before it is answered")));
     }
 
     fn runs_application_code(&self) -> bool {
-        self.write.is_some()
+        matches!(self.what, PutWhat::Written(_))
     }
 }

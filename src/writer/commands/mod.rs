@@ -17,7 +17,7 @@ pub(crate) mod upkeep;
 pub(crate) use enqueue::{Enqueue, NoteId};
 pub(crate) use expire::expire_passed;
 pub(crate) use finish::{CountFailure, Finish, HoldBack, More, Retried, take_rows_out};
-pub(crate) use job_steps::PutStep;
+pub(crate) use job_steps::{PutStep, PutWhat};
 pub(crate) use mark::MarkStarts;
 pub(crate) use on_dead::{DeadHook, cause_of, log_failed_hook};
 pub(crate) use transact::{Transact, Transacted};
