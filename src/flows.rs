@@ -39,24 +39,20 @@ pub struct Flows {
 
 /// Makes a flow.
 pub(crate) fn create(engine: &Arc<Engine>, name: &str, describe: impl FnOnce(&FlowDraft)) -> Commit<FlowCreated> {
-    let draft = FlowDraft::default();
-    describe(&draft);
-    let prepared = draft.check(name, false).and_then(|plan| {
+    let prepared = FlowDraft::described(name, false, describe).and_then(|plan| {
         prepare_flow(&*engine.preparer(), engine.preparer().next_flow(), plan, &mut CallSize::default())
     });
-    let created = engine.create_flow(prepared);
+    let created = engine.write_flow(prepared, |batch, flow| batch.create_flow(flow));
     Commit::new(async move { Ok(created.await?.into()) })
 }
 
 /// Adds jobs to a flow.
 pub(crate) fn add(engine: &Arc<Engine>, name: &str, describe: impl FnOnce(&FlowDraft)) -> Commit<Vec<JobId>> {
-    let draft = FlowDraft::default();
-    describe(&draft);
-    let prepared = draft.check(name, true).and_then(|plan| {
+    let prepared = FlowDraft::described(name, true, describe).and_then(|plan| {
         let (number, _) = find(engine, name)?;
         prepare_flow(&*engine.preparer(), number, plan, &mut CallSize::default())
     });
-    engine.add_to_flow(prepared)
+    engine.write_flow(prepared, |batch, flow| batch.add_to_flow(flow))
 }
 
 /// Says that a signal has come.

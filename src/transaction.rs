@@ -145,15 +145,15 @@ impl Staging for Batch<'_> {
     }
 
     fn create_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Created, Error> {
-        self.forgetting_names(|batch| batch.create_flow(flow))
+        Batch::create_flow(self, flow)
     }
 
     fn flow_number(&mut self, name: &str) -> Result<u64, Error> {
-        self.flow_named(name)?.ok_or_else(|| Error::NoSuchFlow { name: name.to_owned() })
+        Batch::flow_number(self, name)
     }
 
     fn add_to_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error> {
-        self.forgetting_names(|batch| batch.add_to_flow(flow))
+        Batch::add_to_flow(self, flow)
     }
 
     fn signal_flow(&mut self, flow: &str, signal: &str, payload: &Signalled) -> Result<bool, Error> {

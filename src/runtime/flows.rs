@@ -8,7 +8,7 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::handler::ReadFlow;
 use crate::job::{FlowNode, FlowNodeKind, JobId, NewFlow, Node, What};
-use crate::storage::{Batch, Created, Prepared};
+use crate::storage::{Batch, Prepared};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Now;
 use crate::transaction::Prepare;
@@ -32,23 +32,17 @@ impl FlowNumbers {
 }
 
 impl Engine {
-    pub fn create_flow(self: &Arc<Self>, flow: Result<NewFlow<Prepared>, Error>) -> Commit<Created> {
+    /// Has `write` store a flow, or an addition to one.
+    pub fn write_flow<T: Send + 'static>(
+        self: &Arc<Self>,
+        flow: Result<NewFlow<Prepared>, Error>,
+        write: fn(&mut Batch<'_>, &mut NewFlow<Prepared>) -> Result<T, Error>,
+    ) -> Commit<T> {
         let engine = self.clone();
         Commit::new(async move {
             let mut flow = flow?;
             let bytes = bytes_of(&flow);
-            let write = move |batch: &mut Batch<'_>| batch.forgetting_names(|batch| batch.create_flow(&mut flow));
-            engine.change_with(bytes, write).await
-        })
-    }
-
-    pub fn add_to_flow(self: &Arc<Self>, flow: Result<NewFlow<Prepared>, Error>) -> Commit<Vec<JobId>> {
-        let engine = self.clone();
-        Commit::new(async move {
-            let mut flow = flow?;
-            let bytes = bytes_of(&flow);
-            let write = move |batch: &mut Batch<'_>| batch.forgetting_names(|batch| batch.add_to_flow(&mut flow));
-            engine.change_with(bytes, write).await
+            engine.change_with(bytes, move |batch| write(batch, &mut flow)).await
         })
     }
 
@@ -72,7 +66,7 @@ impl Engine {
         if self.flow_times.ask() {
             self.internally_with(
                 |batch: &mut Batch<'_>, prepare: &dyn Prepare| batch.work_on_flows(prepare),
-                |engine, result: Result<bool, Error>| {
+                |engine, result: Result<(), Error>| {
                     if let Err(error) = result
                         && !error.is_of_the_writer()
                     {

@@ -73,10 +73,9 @@ impl Transaction<'_> {
     /// # Ok(()) });
     /// ```
     pub fn flow(&self, name: &str, describe: impl FnOnce(&FlowDraft)) -> Result<FlowCreated, Error> {
-        let draft = FlowDraft::default();
-        describe(&draft);
+        let plan = FlowDraft::described(name, false, describe)?;
         let mut size = self.size.get();
-        let flow = prepare_flow(self.prepare, self.prepare.next_flow(), draft.check(name, false)?, &mut size)?;
+        let flow = prepare_flow(self.prepare, self.prepare.next_flow(), plan, &mut size)?;
         self.size.set(size);
         self.create(flow)
     }
@@ -121,9 +120,7 @@ impl Transaction<'_> {
     /// # Ok(()) });
     /// ```
     pub fn add_to_flow(&self, name: &str, describe: impl FnOnce(&FlowDraft)) -> Result<Vec<JobId>, Error> {
-        let draft = FlowDraft::default();
-        describe(&draft);
-        let plan = draft.check(name, true)?;
+        let plan = FlowDraft::described(name, true, describe)?;
         let number = self.batch.borrow_mut().flow_number(name)?;
         let mut size = self.size.get();
         let mut flow = prepare_flow(self.prepare, number, plan, &mut size)?;
@@ -170,10 +167,8 @@ impl WriteGuard {
     /// # Ok::<(), BoxError>(())
     /// ```
     pub fn flow(&mut self, name: &str, describe: impl FnOnce(&FlowDraft)) -> Result<(), Error> {
-        let draft = FlowDraft::default();
-        describe(&draft);
-        let number = self.prepare.next_flow();
-        let flow = prepare_flow(&*self.prepare, number, draft.check(name, false)?, &mut self.size)?;
+        let plan = FlowDraft::described(name, false, describe)?;
+        let flow = prepare_flow(&*self.prepare, self.prepare.next_flow(), plan, &mut self.size)?;
         self.staged.changes.push(Box::new(move |tx| tx.create(flow).map(drop)));
         Ok(())
     }

@@ -131,6 +131,12 @@ pub(crate) struct NodeEnd {
     pub is_result_coded: bool,
 }
 
+impl NodeEnd {
+    pub const fn without_result(state: NodeState) -> Self {
+        Self { state, result: None, is_result_coded: false }
+    }
+}
+
 /// What a dependent does that was told of an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -165,6 +171,10 @@ impl Node {
 
     pub fn is_job(&self) -> bool {
         matches!(self.what, What::Job { .. })
+    }
+
+    pub fn has_dependents(&self) -> bool {
+        !self.dependents.is_empty() || self.more_dependents > 0
     }
 
     /// It waits for nothing any more, or runs again. Returns where it stood.

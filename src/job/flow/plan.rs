@@ -205,11 +205,21 @@ impl FlowDraft {
         FlowJob { plan: self.plan.clone(), at }
     }
 
-    /// Checks the description. Returns it with its jobs, which are not prepared yet. `is_addition` says whether the flow exists.
+    /// The flow that `describe` describes, with its jobs, which are not prepared yet. `is_addition` says whether the flow exists.
     ///
     /// # Errors
     /// [`Error::InvalidFlow`], [`Error::InvalidKey`], [`Error::BatchTooLarge`].
-    pub(crate) fn check(self, name: &str, is_addition: bool) -> Result<NewFlow<(String, NewJob)>, Error> {
+    pub(crate) fn described(
+        name: &str,
+        is_addition: bool,
+        describe: impl FnOnce(&Self),
+    ) -> Result<NewFlow<(String, NewJob)>, Error> {
+        let draft = Self::default();
+        describe(&draft);
+        draft.check(name, is_addition)
+    }
+
+    fn check(self, name: &str, is_addition: bool) -> Result<NewFlow<(String, NewJob)>, Error> {
         check_key("flow", name)?;
         let plan = std::mem::take(&mut *self.plan.borrow_mut());
         plan.check(name, is_addition)
@@ -455,9 +465,7 @@ mod tests {
     }
 
     fn refused(describe: impl FnOnce(&FlowDraft)) -> String {
-        let draft = FlowDraft::default();
-        describe(&draft);
-        draft.check("f", false).unwrap_err().to_string()
+        FlowDraft::described("f", false, describe).unwrap_err().to_string()
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The rows of flows in one batch: each is read once, changed in memory, and written before the commit. A hundred children of
 //! one parent change its row once.
 
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::job::{FlowRow, Node};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
@@ -35,17 +39,9 @@ impl Batch<'_> {
         if self.flow_rows.flows.contains_key(&id) {
             return Ok(());
         }
-        let (mut row, mut is_changed) = (None, false);
-        if let Some(bytes) = self.tables.flows()?.get_row(id)? {
-            match codec::decode(TableName::Flows, id, &bytes) {
-                Ok(read) => row = Some(read),
-                Err(_) => {
-                    self.quarantine_row_of(TableName::Flows, &id, &bytes, (None, None))?;
-                    is_changed = true;
-                }
-            }
-        }
-        self.flow_rows.flows.insert(id, Cached { row, is_changed });
+        let stored = self.tables.flows()?.get_row(id)?;
+        let cached = self.read_or_set_aside(TableName::Flows, id, &id, stored)?;
+        self.flow_rows.flows.insert(id, cached);
         Ok(())
     }
 
@@ -74,18 +70,29 @@ impl Batch<'_> {
         if self.flow_rows.nodes.contains_key(&(flow, node)) {
             return Ok(());
         }
-        let (mut row, mut is_changed) = (None, false);
-        if let Some(bytes) = self.tables.flow_nodes()?.get_row((flow, node))? {
-            match codec::decode(TableName::FlowNodes, node, &bytes) {
-                Ok(read) => row = Some(read),
-                Err(_) => {
-                    self.quarantine_row_of(TableName::FlowNodes, &(flow, node), &bytes, (None, None))?;
-                    is_changed = true;
-                }
+        let stored = self.tables.flow_nodes()?.get_row((flow, node))?;
+        let cached = self.read_or_set_aside(TableName::FlowNodes, node, &(flow, node), stored)?;
+        self.flow_rows.nodes.insert((flow, node), cached);
+        Ok(())
+    }
+
+    /// Reads a row that is stored under `key`. If it cannot be read, it is copied to the quarantine, and the answer is that there
+    /// is none, which is a change.
+    pub(in crate::storage) fn read_or_set_aside<R: DeserializeOwned>(
+        &mut self,
+        table: TableName,
+        number: u64,
+        key: &impl Serialize,
+        stored: Option<Bytes>,
+    ) -> Result<Cached<R>, Fault> {
+        let Some(stored) = stored else { return Ok(Cached { row: None, is_changed: false }) };
+        match codec::decode(table, number, &stored) {
+            Ok(row) => Ok(Cached { row: Some(row), is_changed: false }),
+            Err(_) => {
+                self.quarantine_row_of(table, key, &stored, (None, None))?;
+                Ok(Cached { row: None, is_changed: true })
             }
         }
-        self.flow_rows.nodes.insert((flow, node), Cached { row, is_changed });
-        Ok(())
     }
 
     /// Writes what was changed.

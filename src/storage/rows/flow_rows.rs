@@ -15,7 +15,7 @@ pub(in crate::storage) struct FlowRows {
 }
 
 /// A row, or that there is none.
-pub(super) struct Cached<R> {
+pub(in crate::storage) struct Cached<R> {
     pub row: Option<R>,
     pub is_changed: bool,
 }
@@ -60,6 +60,16 @@ pub(in crate::storage) struct Tell {
 impl FlowRows {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty() && self.nodes.is_empty() && self.news.is_empty()
+    }
+
+    /// Notes what has happened to a node. It is followed up before the commit.
+    pub fn note(&mut self, flow: u64, node: u64, what: What) {
+        self.news.push_back(NodeNews { flow, node, what });
+    }
+
+    /// Whether something has happened to a node in this batch that was not followed up yet.
+    pub fn has_news_of(&self, flow: u64, node: u64) -> bool {
+        self.news.iter().any(|news| (news.flow, news.node) == (flow, node))
     }
 
     /// The flows that were changed.

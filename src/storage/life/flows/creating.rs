@@ -9,7 +9,7 @@ use crate::job::{
 };
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::flow_rows::{NodeNews, What as News};
+use crate::storage::rows::flow_rows::What as News;
 use crate::storage::rows::prepared::Prepared;
 use crate::storage::rows::version::{FLOW_VERSION, raise_to};
 use crate::time::{Due, Now};
@@ -27,6 +27,10 @@ pub(crate) enum Created {
 impl Batch<'_> {
     /// Stores a flow, unless there is one of its name.
     pub fn create_flow(&mut self, new: &mut NewFlow<Prepared>) -> Result<Created, Error> {
+        self.forgetting_names(|batch| batch.store_flow(new))
+    }
+
+    fn store_flow(&mut self, new: &mut NewFlow<Prepared>) -> Result<Created, Error> {
         if self.flow_named(&new.name)?.is_some() {
             return Ok(Created::Duplicate);
         }
@@ -53,9 +57,13 @@ impl Batch<'_> {
     /// # Errors
     /// [`Error::NoSuchFlow`], [`Error::FlowEnded`]; [`Error::InvalidFlow`] for what the addition refers to.
     pub fn add_to_flow(&mut self, new: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error> {
+        self.forgetting_names(|batch| batch.store_addition(new))
+    }
+
+    fn store_addition(&mut self, new: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error> {
         let name = new.name.clone();
         let refuse = |reason: String| Error::InvalidFlow { flow: name.clone(), reason };
-        let Some(flow) = self.flow_named(&new.name)? else { return Err(Error::NoSuchFlow { name: name.clone() }) };
+        let flow = self.flow_number(&name)?;
         let Some(row) = self.flow(flow)? else { return Err(Error::NoSuchFlow { name: name.clone() }) };
         if row.is_settled() || row.cancelled.is_some() || new.id != flow {
             return Err(Error::FlowEnded { name: name.clone() });
@@ -95,10 +103,18 @@ impl Batch<'_> {
         Ok(jobs_of(new, &numbers))
     }
 
-    /// The number of the flow of this name.
+    /// The number of the flow of this name, if there is one.
     pub fn flow_named(&mut self, name: &str) -> Result<Option<u64>, Error> {
         check_key("flow", name)?;
         Ok(self.tables.flow_names()?.get((0, name)).map_err(Fault::from)?.map(|id| id.value()))
+    }
+
+    /// The number of the flow of this name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFlow`].
+    pub fn flow_number(&mut self, name: &str) -> Result<u64, Error> {
+        self.flow_named(name)?.ok_or_else(|| Error::NoSuchFlow { name: name.to_owned() })
     }
 
     /// The node of this name in a flow.
@@ -192,7 +208,7 @@ impl Batch<'_> {
                 self.tables.flow_edges()?.insert((flow, after, node), edge_stored(dependent))?;
             }
             if self.flow_node(flow, after)?.is_some_and(|from| from.state.has_ended()) {
-                self.flow_rows.news.push_back(NodeNews { flow, node: after, what: News::WaitedFor(dependent) });
+                self.flow_rows.note(flow, after, News::WaitedFor(dependent));
             }
         }
         Ok(())

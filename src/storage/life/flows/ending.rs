@@ -1,5 +1,7 @@
 //! Verbs: a signal comes, a flow is cancelled, a deadline passes, and what is kept no longer is removed.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use redb::ReadableTable;
 
@@ -11,8 +13,9 @@ use crate::storage::life::steering::Target;
 use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::flow_rows::{NodeNews, Untold, What as News};
+use crate::storage::rows::flow_rows::{Untold, What as News};
 use crate::storage::rows::flow_times::{LINES, NotedFlows};
+use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::place::{KnownQueue, Place};
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::tables::FlowDueKey;
@@ -35,13 +38,12 @@ impl Batch<'_> {
     /// # Errors
     /// [`Error::NoSuchFlow`], [`Error::NoSuchSignal`].
     pub fn signal_flow(&mut self, flow: &str, signal: &str, came: &Signalled) -> Result<bool, Error> {
-        let unknown = || Error::NoSuchFlow { name: flow.to_owned() };
-        let number = self.flow_named(flow)?.ok_or_else(unknown)?;
+        let number = self.flow_number(flow)?;
         let no_signal = || Error::NoSuchSignal { flow: flow.to_owned(), signal: signal.to_owned() };
         let id = self.node_named(number, signal)?.ok_or_else(no_signal)?;
         let node = self.flow_node(number, id)?.ok_or_else(no_signal)?;
         let What::Signal { deadline } = node.what else { return Err(no_signal()) };
-        if node.state != NodeState::Active || self.has_news_of(number, id) {
+        if node.state != NodeState::Active || self.flow_rows.has_news_of(number, id) {
             return Ok(false);
         }
         if let Some(due) = deadline {
@@ -50,13 +52,9 @@ impl Batch<'_> {
         self.touch();
         let Signalled { payload, is_coded } = came.clone();
         let (result, is_result_coded) = (Some(payload), is_coded);
-        let what = News::Ended(NodeEnd { state: NodeState::Completed, result, is_result_coded });
-        self.flow_rows.news.push_back(NodeNews { flow: number, node: id, what });
+        let end = NodeEnd { state: NodeState::Completed, result, is_result_coded };
+        self.flow_rows.note(number, id, News::Ended(end));
         Ok(true)
-    }
-
-    fn has_news_of(&self, flow: u64, node: u64) -> bool {
-        self.flow_rows.news.iter().any(|news| (news.flow, news.node) == (flow, node))
     }
 
     /// Cancels all of a flow that has not ended. Returns false if all of it has.
@@ -64,18 +62,17 @@ impl Batch<'_> {
     /// # Errors
     /// [`Error::NoSuchFlow`].
     pub fn cancel_flow(&mut self, name: &str, reason: &str, dispatch: &dyn Withdraw) -> Result<bool, Error> {
-        let unknown = || Error::NoSuchFlow { name: name.to_owned() };
-        let flow = self.flow_named(name)?.ok_or_else(unknown)?;
+        let flow = self.flow_number(name)?;
         self.begin_to_cancel(flow, reason, dispatch)
     }
 
     fn begin_to_cancel(&mut self, flow: u64, reason: &str, dispatch: &dyn Withdraw) -> Result<bool, Error> {
-        let Some(row) = self.flow_mut(flow)? else { return Ok(false) };
-        if row.state().has_ended() || row.cancelled.is_some() {
+        if self.flow(flow)?.is_none_or(|row| row.state().has_ended() || row.cancelled.is_some()) {
             return Ok(false);
         }
-        row.cancelled = Some(reason.to_owned());
-        row.untold += 1;
+        if let Some(row) = self.flow_mut(flow)? {
+            row.cancelled = Some(reason.to_owned());
+        }
         self.put_untold(flow, 0, Some(&Untold { ends: Vec::new(), told: 0 }))?;
         self.go_on_cancelling(flow, dispatch)?;
         Ok(true)
@@ -95,13 +92,7 @@ impl Batch<'_> {
             Some(&last) if nodes.len() == NODES_AT_ONCE => {
                 Ok(self.put_untold(flow, 0, Some(&Untold { told: last, ..untold }))?)
             }
-            _ => {
-                self.put_untold(flow, 0, None)?;
-                if let Some(row) = self.flow_mut(flow)? {
-                    row.untold = row.untold.saturating_sub(1);
-                }
-                Ok(())
-            }
+            _ => Ok(self.put_untold(flow, 0, None)?),
         }
     }
 
@@ -112,8 +103,7 @@ impl Batch<'_> {
         }
         match node.what {
             What::Signal { .. } => {
-                let what = News::Ended(NodeEnd { state: NodeState::Cancelled, result: None, is_result_coded: false });
-                self.flow_rows.news.push_back(NodeNews { flow, node: id, what });
+                self.flow_rows.note(flow, id, News::Ended(NodeEnd::without_result(NodeState::Cancelled)));
                 Ok(())
             }
             What::Job { queue, .. } => {
@@ -128,14 +118,12 @@ impl Batch<'_> {
         }
     }
 
-    /// Does what is due of flows, some of it in this commit. Returns whether there was anything to do.
-    pub fn work_on_flows(&mut self, dispatch: &dyn Withdraw) -> Result<bool, Error> {
+    /// Does what is due of flows, some of it in this commit.
+    pub fn work_on_flows(&mut self, dispatch: &dyn Withdraw) -> Result<(), Error> {
         let mut room = NODES_AT_ONCE;
-        let mut worked = false;
         while room > 0 {
             let first = self.tables.flow_untold()?.first().map_err(Fault::from)?.map(|(key, _)| key.value());
             let Some((flow, node)) = first else { break };
-            worked = true;
             if node == 0 {
                 room = room.saturating_sub(NODES_AT_ONCE);
                 self.go_on_cancelling(flow, dispatch)?;
@@ -148,7 +136,6 @@ impl Batch<'_> {
                 if room == 0 {
                     break;
                 }
-                worked = true;
                 let due = Due { line, at: Timestamp::from_millis(at) };
                 match (line, node) {
                     (TimeLine::Age, _) => self.forget_flow(due, flow, &mut room)?,
@@ -162,24 +149,14 @@ impl Batch<'_> {
                 }
             }
         }
-        self.flow_times = NotedFlows::of_all();
-        for line in LINES {
-            let range = (line as u8, 0, 0, 0)..=(line as u8, u64::MAX, u64::MAX, u64::MAX);
-            let first = self.tables.flow_due()?.range(range).map_err(Fault::from)?.next().transpose();
-            if let Some((key, ())) = first.map_err(Fault::from)?.map(|(key, _)| (key.value(), ())) {
-                self.flow_times.add(Due { line, at: Timestamp::from_millis(key.1) });
-            }
-        }
-        if self.tables.flow_untold()?.first().map_err(Fault::from)?.is_some() {
-            self.flow_times.add(NotedFlows::NOW);
-        }
-        Ok(worked)
+        let is_behind = self.tables.flow_untold()?.first().map_err(Fault::from)?.is_some();
+        self.flow_times = next_of(self.tables.flow_due()?, is_behind)?;
+        Ok(())
     }
 
     fn due_of_flows(&mut self, line: TimeLine, most: usize) -> Result<Vec<FlowDueKey>, Fault> {
-        let until = self.now.on(line).as_millis();
-        let range = (line as u8, 0, 0, 0)..=(line as u8, until, u64::MAX, u64::MAX);
-        let rows = self.tables.flow_due()?.range(range)?.take(most);
+        let until = self.now.on(line);
+        let rows = self.tables.flow_due()?.range(on(line, until))?.take(most);
         rows.map(|row| Ok(row?.0.value())).collect()
     }
 
@@ -187,9 +164,8 @@ impl Batch<'_> {
         self.touch();
         self.tables.flow_due()?.remove(due_key(due, flow, node))?;
         let is_awaited = self.flow_node(flow, node)?.is_some_and(|node| node.state == NodeState::Active);
-        if is_awaited && !self.has_news_of(flow, node) {
-            let what = News::Ended(NodeEnd { state: NodeState::Dead, result: None, is_result_coded: false });
-            self.flow_rows.news.push_back(NodeNews { flow, node, what });
+        if is_awaited && !self.flow_rows.has_news_of(flow, node) {
+            self.flow_rows.note(flow, node, News::Ended(NodeEnd::without_result(NodeState::Dead)));
         }
         Ok(())
     }
@@ -245,7 +221,7 @@ impl Batch<'_> {
     /// [`Error::FlowRuns`].
     pub fn remove_flow(&mut self, name: &str) -> Result<bool, Error> {
         let Some(flow) = self.flow_named(name)? else { return Ok(false) };
-        let Some(row) = self.flow_mut(flow)? else { return Ok(false) };
+        let Some(row) = self.flow(flow)? else { return Ok(false) };
         if !row.is_over() {
             return Err(Error::FlowRuns { name: name.to_owned() });
         }
@@ -267,17 +243,26 @@ impl Batch<'_> {
 impl Reader {
     /// When something of a flow is due.
     pub fn next_of_flows(&self) -> Result<NotedFlows, Fault> {
-        let mut next = NotedFlows::of_all();
-        let due = self.tables().flow_due()?;
-        for line in LINES {
-            let range = (line as u8, 0, 0, 0)..=(line as u8, u64::MAX, u64::MAX, u64::MAX);
-            if let Some(row) = due.range(range)?.next() {
-                next.add(Due { line, at: Timestamp::from_millis(row?.0.value().1) });
-            }
-        }
-        if self.tables().flow_untold()?.first()?.is_some() {
-            next.add(NotedFlows::NOW);
-        }
-        Ok(next)
+        let is_behind = self.tables().flow_untold()?.first()?.is_some();
+        next_of(&self.tables().flow_due()?, is_behind)
     }
+}
+
+/// When something of a flow is due. `is_behind` says whether dependents are to be told.
+fn next_of(due: &impl ReadableTable<Numbers<FlowDueKey>, ()>, is_behind: bool) -> Result<NotedFlows, Fault> {
+    let mut next = NotedFlows::of_all();
+    for line in LINES {
+        if let Some(row) = due.range(on(line, Timestamp::from_millis(u64::MAX)))?.next() {
+            next.add(Due { line, at: Timestamp::from_millis(row?.0.value().1) });
+        }
+    }
+    if is_behind {
+        next.add(NotedFlows::NOW);
+    }
+    Ok(next)
+}
+
+/// The keys of what is due on a line up to this time.
+fn on(line: TimeLine, until: Timestamp) -> RangeInclusive<FlowDueKey> {
+    (line as u8, 0, 0, 0)..=(line as u8, until.as_millis(), u64::MAX, u64::MAX)
 }

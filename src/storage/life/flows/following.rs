@@ -58,9 +58,8 @@ impl Batch<'_> {
 
     fn node_ended(&mut self, flow: u64, id: u64, end: NodeEnd, room: &mut usize) -> Result<(), Fault> {
         let Some(node) = self.flow_node_mut(flow, id)? else { return Ok(()) };
-        let state = end.state;
+        let (state, has_dependents) = (end.state, node.has_dependents());
         let was = node.end(end);
-        let has_dependents = !node.dependents.is_empty() || node.more_dependents > 0;
         self.count_node(flow, id, was)?;
         // A dead letter that is removed is a failure as before.
         if has_dependents && !was.has_ended() {
@@ -71,13 +70,11 @@ impl Batch<'_> {
 
     fn node_resumed(&mut self, flow: u64, id: u64, room: &mut usize) -> Result<(), Fault> {
         let Some(node) = self.flow_node_mut(flow, id)? else { return Ok(()) };
-        let was = node.begin();
+        let (was, has_dependents) = (node.begin(), node.has_dependents());
         // A flow that was cancelled goes on, unless the rest of it is being cancelled now.
         if let Some(row) = self.flow_mut(flow)?.filter(|row| row.untold == 0) {
             row.cancelled = None;
         }
-        let Some(node) = self.flow_node(flow, id)? else { return Ok(()) };
-        let has_dependents = !node.dependents.is_empty() || node.more_dependents > 0;
         self.count_node(flow, id, was)?;
         if has_dependents {
             self.tell(flow, id, Tell { ended: None }, room)?;
@@ -133,12 +130,7 @@ impl Batch<'_> {
         }
         match self.tell_some(flow, id, tell, 0, room)? {
             None => Ok(()),
-            Some(told) => {
-                if let Some(row) = self.flow_mut(flow)? {
-                    row.untold += 1;
-                }
-                self.put_untold(flow, id, Some(&Untold { ends: vec![tell], told }))
-            }
+            Some(told) => self.put_untold(flow, id, Some(&Untold { ends: vec![tell], told })),
         }
     }
 
@@ -157,9 +149,8 @@ impl Batch<'_> {
     /// The dependents of a node behind the first `skip`, at most `most`, and whether there are more.
     fn dependents(&mut self, flow: u64, id: u64, skip: u64, most: usize) -> Result<(Vec<Dependent>, bool), Fault> {
         let Some(node) = self.flow_node(flow, id)? else { return Ok((Vec::new(), false)) };
-        let all = node.dependents.len() as u64 + u64::from(node.more_dependents);
+        let (in_row, more) = (node.dependents.len() as u64, u64::from(node.more_dependents));
         let mut found: Vec<_> = node.dependents.iter().skip(skip as usize).take(most).copied().collect();
-        let (in_row, more) = (node.dependents.len() as u64, node.more_dependents);
         if more > 0 && found.len() < most {
             let skip = skip.saturating_sub(in_row) as usize;
             for row in self.tables.flow_edges()?.range((flow, id, 0)..=(flow, id, u64::MAX))?.skip(skip) {
@@ -170,8 +161,8 @@ impl Batch<'_> {
                 found.push(dependent_of(key.value().2, policy.value()));
             }
         }
-        let left = all > skip + found.len() as u64 && !found.is_empty();
-        Ok((found, left || (most == 0 && all > skip)))
+        let has_more = in_row + more > skip + found.len() as u64 && (most == 0 || !found.is_empty());
+        Ok((found, has_more))
     }
 
     fn tell_one(&mut self, flow: u64, from: u64, dependent: Dependent, tell: Tell) -> Result<(), Fault> {
@@ -277,25 +268,28 @@ impl Batch<'_> {
     // --- in several commits ---
 
     pub(super) fn untold(&mut self, flow: u64, id: u64) -> Result<Option<Untold>, Fault> {
-        let Some(bytes) = self.tables.flow_untold()?.get_row((flow, id))? else { return Ok(None) };
-        match codec::decode(TableName::FlowUntold, id, &bytes) {
-            Ok(untold) => Ok(Some(untold)),
-            Err(_) => {
-                self.quarantine_row_of(TableName::FlowUntold, &(flow, id), &bytes, (None, None))?;
-                self.put_untold(flow, id, None)?;
-                Ok(None)
-            }
+        let stored = self.tables.flow_untold()?.get_row((flow, id))?;
+        let read = self.read_or_set_aside(TableName::FlowUntold, id, &(flow, id), stored)?;
+        if read.is_changed {
+            self.put_untold(flow, id, None)?;
         }
+        Ok(read.row)
     }
 
+    /// Stores what the dependents of a node were not told of yet, or removes it. The flow counts these rows.
     pub(super) fn put_untold(&mut self, flow: u64, id: u64, untold: Option<&Untold>) -> Result<(), Fault> {
         self.touch();
-        match untold {
+        let had = match untold {
             Some(untold) => {
-                self.tables.flow_untold()?.insert((flow, id), codec::encode(untold).as_slice())?;
                 self.flow_times.add(NotedFlows::NOW);
+                self.tables.flow_untold()?.insert((flow, id), codec::encode(untold).as_slice())?.is_some()
             }
-            None => drop(self.tables.flow_untold()?.remove((flow, id))?),
+            None => self.tables.flow_untold()?.remove((flow, id))?.is_some(),
+        };
+        if had != untold.is_some()
+            && let Some(row) = self.flow_mut(flow)?
+        {
+            row.untold = if had { row.untold.saturating_sub(1) } else { row.untold + 1 };
         }
         Ok(())
     }
@@ -315,11 +309,7 @@ impl Batch<'_> {
                 }
             }
         }
-        self.put_untold(flow, id, None)?;
-        if let Some(row) = self.flow_mut(flow)? {
-            row.untold = row.untold.saturating_sub(1);
-        }
-        Ok(())
+        self.put_untold(flow, id, None)
     }
 
     // --- the flow as a whole ---

@@ -17,7 +17,7 @@ use super::moved::Moved;
 use crate::job::{NodeEnd, NodeState, State, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::flow_rows::{NodeNews, What};
+use crate::storage::rows::flow_rows::What;
 
 pub(crate) use creating::Created;
 pub(crate) use ending::Signalled;
@@ -51,6 +51,6 @@ pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Faul
         (Transition::Restore, _) => What::Back,
         _ => return Ok(()),
     };
-    batch.flow_rows.news.push_back(NodeNews { flow, node: moved.id.get(), what });
+    batch.flow_rows.note(flow, moved.id.get(), what);
     Ok(())
 }
