@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millpond::{Context, Error, Job, Millpond, NewJob};
+use millpond::{Context, Error, FlowDraft, Job, Millpond, NewJob};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -87,6 +87,18 @@ fn work(pond: &Millpond, concurrency: usize) -> Done {
     done
 }
 
+/// 1 parent and 100 children.
+fn fan_out(flow: &FlowDraft) {
+    let parent = flow.job("bench", noop());
+    (0..100).for_each(|_| drop(parent.clone().after(&flow.job("bench", noop()))));
+}
+
+/// A chain of 10.
+fn chain(flow: &FlowDraft) {
+    let first = flow.job("bench", noop());
+    (1..10).fold(first, |before, _| flow.job("bench", noop()).after(&before));
+}
+
 /// Runs one turn. Returns the jobs or steps per second.
 async fn turn(dir: &Path, what: usize) -> f64 {
     let file = dir.join(format!("{what}.redb"));
@@ -103,35 +115,14 @@ async fn turn(dir: &Path, what: usize) -> f64 {
             done.reach(count).await;
             (begun, count)
         }
-        1 => {
+        1 | 2 => {
             let done = work(&pond, 100);
+            let (flows, shape): (u64, fn(&FlowDraft)) = if what == 1 { (10, fan_out) } else { (101, chain) };
             let begun = Instant::now();
             for chunk in 0..count / 1_010 {
                 pond.transaction(move |tx| {
-                    for n in 0..10 {
-                        tx.flow(&format!("f{chunk}-{n}"), |flow| {
-                            let parent = flow.job("bench", noop());
-                            (0..100).for_each(|_| drop(parent.clone().after(&flow.job("bench", noop()))));
-                        })?;
-                    }
-                    Ok(())
-                })
-                .await
-                .expect("they are stored");
-            }
-            done.reach(count).await;
-            (begun, count)
-        }
-        2 => {
-            let done = work(&pond, 100);
-            let begun = Instant::now();
-            for chunk in 0..count / 1_010 {
-                pond.transaction(move |tx| {
-                    for n in 0..101 {
-                        tx.flow(&format!("f{chunk}-{n}"), |flow| {
-                            let first = flow.job("bench", noop());
-                            (1..10).fold(first, |before, _| flow.job("bench", noop()).after(&before));
-                        })?;
+                    for n in 0..flows {
+                        tx.flow(&format!("f{chunk}-{n}"), shape)?;
                     }
                     Ok(())
                 })

@@ -16,22 +16,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// A worker of the queue `q` whose jobs with a number above 1,000 are dead, until `deaths` have died. It records what has
 /// completed.
 fn worker(pond: &Millpond, deaths: usize) -> Log<u64> {
-    let (log, died) = (Log::new(), Log::new());
-    let seen = log.clone();
-    pond.worker("q")
-        .concurrency(1)
-        .handle(move |job: Job<Work>| {
-            let dies = job.n > 1_000 && died.len() < deaths;
-            if dies {
-                died.push(());
-            } else {
-                seen.push(job.n);
-            }
-            async move { Ok(if dies { Outcome::dead_letter("broken") } else { Outcome::done() }) }
-        })
-        .start()
-        .unwrap();
-    log
+    record_with_deaths(pond, 1, deaths, |n| n > 1_000)
 }
 
 async fn make(pond: &Millpond, name: &str, describe: impl FnOnce(&FlowDraft)) -> Vec<JobId> {
@@ -152,8 +137,11 @@ async fn a_dead_job_holds_those_that_wait_for_it_until_it_is_redriven() {
     );
     assert!(why.to_string().contains("redrive"), "{why}");
     assert!(matches!(pond.explain(ids[2]).unwrap(), Explanation::Blocked { waits: 1, failed: 0, held_by: None, .. }));
+    let queue = pond.queue("q").unwrap();
+    queue.pause().await.unwrap();
     pond.dead_letters().redrive(ids[0]).await.unwrap();
     assert!(matches!(pond.explain(ids[1]).unwrap(), Explanation::Blocked { failed: 0, held_by: None, .. }));
+    queue.resume().await.unwrap();
     drained(&pond).await;
     assert_eq!(log.take(), [1_001, 1, 2]);
     assert_sound(&pond).await;

@@ -16,22 +16,7 @@ fn holding() -> QueueSettings {
 
 /// A worker whose job number 1 is dead in its first `deaths` runs. It records what has completed.
 fn worker(pond: &Millpond, deaths: usize) -> Log<u64> {
-    let (log, died) = (Log::new(), Log::new());
-    let seen = log.clone();
-    pond.worker("q")
-        .concurrency(5)
-        .handle(move |job: Job<Work>| {
-            let dies = job.n == 1 && died.len() < deaths;
-            if dies {
-                died.push(());
-            } else {
-                seen.push(job.n);
-            }
-            async move { Ok(if dies { Outcome::dead_letter("broken") } else { Outcome::done() }) }
-        })
-        .start()
-        .unwrap();
-    log
+    record_with_deaths(pond, 5, deaths, |n| n == 1)
 }
 
 /// A group whose first job is a dead letter, with two jobs behind it, and a job of another group. Returns the ids.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{Context, Cursor, Explanation, Job, JobFilter, JobId, Millpond, NewJob, Outcome, Rate, Retry, State};
+use millpond::{Context, Cursor, Explanation, Job, JobFilter, JobId, NewJob, Outcome, Rate, Retry, State};
 
 use crate::support::*;
 
@@ -63,19 +63,6 @@ async fn the_bytes_of_an_empty_queue_are_zero_again() {
     }
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!((counts.unfinished(), counts.bytes), (0, 0));
-}
-
-fn walk(pond: &Millpond, filter: &JobFilter, limit: usize) -> Vec<JobId> {
-    let (mut ids, mut cursor) = (Vec::new(), None::<Cursor>);
-    loop {
-        let page = pond.jobs(filter, cursor, limit).unwrap();
-        assert!(page.jobs.len() <= limit);
-        ids.extend(page.jobs.iter().map(|job| job.id));
-        cursor = page.next;
-        if cursor.is_none() {
-            return ids;
-        }
-    }
 }
 
 #[tokio::test]

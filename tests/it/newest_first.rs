@@ -1,23 +1,9 @@
 //! A list that begins with the newest job is the reverse of the usual one, whatever is listed and however large its pages
 //! are.
 
-use millpond::{Job, JobFilter, JobId, Millpond, NewJob, Outcome, Priority, Retry, State};
+use millpond::{Job, JobFilter, Millpond, NewJob, Outcome, Priority, Retry, State};
 
 use crate::support::*;
-
-/// The jobs that match, page by page.
-fn walk(pond: &Millpond, filter: &JobFilter, limit: usize) -> Vec<JobId> {
-    let (mut ids, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = pond.jobs(filter, cursor, limit).unwrap();
-        assert!(page.jobs.len() <= limit);
-        ids.extend(page.jobs.iter().map(|job| job.id));
-        cursor = page.next.map(|next| next.to_string().parse().unwrap());
-        if cursor.is_none() {
-            return ids;
-        }
-    }
-}
 
 /// Three queues with jobs in each state and in each table, and tags on some of them.
 async fn stocked() -> Millpond {

@@ -17,6 +17,7 @@ use millpond::{
 use millpond_testkit::{ON_PURPOSE, one_of};
 
 use crate::calls::Asks;
+use crate::event_queue::queue_of;
 use crate::handlers::{Stage, Timers};
 use crate::oracle::{Check, Fate};
 use crate::paths::took;
@@ -188,20 +189,7 @@ pub fn is_of_flow(info: &JobInfo) -> bool {
 
 /// Whether an event is about a flow, or about a job of one.
 pub fn is_of_flows(event: &Event) -> bool {
-    let queue = match event {
-        Event::FlowSettled { .. } => return true,
-        Event::Enqueued { queue, .. }
-        | Event::Started { queue, .. }
-        | Event::Progress { queue, .. }
-        | Event::Completed { queue, .. }
-        | Event::Retrying { queue, .. }
-        | Event::Snoozed { queue, .. }
-        | Event::Dead { queue, .. }
-        | Event::Cancelled { queue, .. }
-        | Event::Redriven { queue, .. } => queue,
-        _ => return false,
-    };
-    &**queue == FLOW
+    matches!(event, Event::FlowSettled { .. }) || queue_of(event) == Some(FLOW)
 }
 
 /// What the handler needs of its world.

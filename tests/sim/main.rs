@@ -15,6 +15,7 @@ mod batches;
 mod calls;
 mod compare;
 mod ends;
+mod event_queue;
 mod flows;
 #[cfg(feature = "wasm")]
 #[path = "../plugins/guest.rs"]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
-    Builder, Codec, Commit, Enqueued, Error, Event, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard,
+    Builder, Codec, Commit, Enqueued, Error, Event, Job, JobFilter, JobId, Kind, Millpond, NewJob, Outcome, State,
+    Worker, WriteGuard,
 };
 pub use millpond_testkit::SimDisk;
 use redb::backends::InMemoryBackend;
@@ -140,6 +141,46 @@ pub fn record_with_worker(pond: &Millpond, queue: &str, concurrency: usize) -> (
         async { Ok(()) }
     };
     (log, pond.worker(queue).concurrency(concurrency).handle(handler).start().unwrap())
+}
+
+/// Starts a worker of the queue `q`. The jobs for whose numbers `dies` says so are dead letters, until `deaths` have died. The
+/// log has what has completed.
+pub fn record_with_deaths(
+    pond: &Millpond,
+    concurrency: usize,
+    deaths: usize,
+    dies: impl Fn(u64) -> bool + Send + Sync + 'static,
+) -> Log<u64> {
+    let (log, died) = (Log::new(), Log::new());
+    let seen = log.clone();
+    pond.worker("q")
+        .concurrency(concurrency)
+        .handle(move |job: Job<Work>| {
+            let dies = dies(job.n) && died.len() < deaths;
+            if dies {
+                died.push(());
+            } else {
+                seen.push(job.n);
+            }
+            async move { Ok(if dies { Outcome::dead_letter("broken") } else { Outcome::done() }) }
+        })
+        .start()
+        .unwrap();
+    log
+}
+
+/// The jobs that match, page by page. Each page begins with the cursor of the one before, which survives as text.
+pub fn walk(pond: &Millpond, filter: &JobFilter, limit: usize) -> Vec<JobId> {
+    let (mut ids, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(filter, cursor, limit).unwrap();
+        assert!(page.jobs.len() <= limit);
+        ids.extend(page.jobs.iter().map(|job| job.id));
+        cursor = page.next.map(|next| next.to_string().parse().unwrap());
+        if cursor.is_none() {
+            return ids;
+        }
+    }
 }
 
 /// Handlers wait here until the test lets them continue, one permit each.

@@ -19,6 +19,7 @@ use millpond::{
 use millpond_testkit::{ON_PURPOSE, one_of};
 
 use crate::calls::Asks;
+use crate::event_queue::queue_of;
 use crate::handlers::{Stage, Timers};
 use crate::oracle::Check;
 use crate::plan::Plan;
@@ -159,20 +160,7 @@ pub fn is_unique(info: &JobInfo) -> bool {
 
 /// Whether an event is about the queue of these jobs.
 pub fn is_of_uniques(event: &Event) -> bool {
-    let queue = match event {
-        Event::Enqueued { queue, .. }
-        | Event::Started { queue, .. }
-        | Event::Progress { queue, .. }
-        | Event::Completed { queue, .. }
-        | Event::Retrying { queue, .. }
-        | Event::Snoozed { queue, .. }
-        | Event::Dead { queue, .. }
-        | Event::Cancelled { queue, .. }
-        | Event::Deduplicated { queue, .. }
-        | Event::Replaced { queue, .. } => queue,
-        _ => return false,
-    };
-    &**queue == UNIQUE
+    queue_of(event) == Some(UNIQUE)
 }
 
 /// Notes how a run ended, also if it is dropped.
