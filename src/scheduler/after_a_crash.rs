@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::*;
 use crate::job::life::after_crash;
 use crate::job::{
-    AttemptNumber, Change, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed,
+    AttemptNumber, Change, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial,
+    Witness, blamed,
 };
 use crate::time::{Now, Timestamp};
 
@@ -50,7 +51,10 @@ struct World {
     jobs: BTreeMap<u64, Job>,
     marks: BTreeMap<u64, StartMark>,
     trial: Trial,
+    explained: ExplainedDeaths,
     now: u64,
+    /// How long after the other queue a process opens [`MAIL`].
+    mail_opens_after: u64,
     slots: usize,
     running_max: usize,
     group_rate: Option<crate::job::Rate>,
@@ -65,7 +69,9 @@ impl World {
             jobs,
             marks,
             trial: Trial::default(),
+            explained: ExplainedDeaths::default(),
             now: 0,
+            mail_opens_after: 0,
             slots: 64,
             running_max: 256,
             group_rate: None,
@@ -113,12 +119,15 @@ impl World {
             group_rate: self.group_rate,
             ..WorkerLimits::default()
         };
-        for queue in [1, MAIL] {
-            scheduler.open_queue(queue, settings.clone(), at(self.now));
-        }
+        scheduler.open_queue(1, settings.clone(), at(self.now));
+        let mut unopened = Some(settings);
         let mut running: BTreeMap<u64, (RunId, u64)> = BTreeMap::new();
         loop {
             let now = at(self.now);
+            let mail_opens_at = opened + self.mail_opens_after;
+            if let Some(settings) = unopened.take_if(|_| mail_opens_at <= self.now) {
+                scheduler.open_queue(MAIL, settings, now);
+            }
             let starts: Vec<_> = scheduler.starts(now, 64).into_iter().collect();
             for start in starts {
                 let id = start.job.id.get();
@@ -172,7 +181,8 @@ impl World {
                 since + job.kills_after.unwrap_or(u64::MAX / 2).min(job.runs_for)
             });
             let woken = chores.wait.map(|wait| self.now + (wait.as_nanos().div_ceil(1_000_000) as u64).max(1));
-            self.now = next.chain(woken).min().unwrap_or(u64::MAX).min(opened + most);
+            let opening = unopened.is_some().then_some(mail_opens_at);
+            self.now = next.chain(woken).chain(opening).min().unwrap_or(u64::MAX).min(opened + most);
         }
     }
 
@@ -186,11 +196,18 @@ impl World {
         self.deaths += 1;
         self.now += 100;
         let marks = std::mem::take(&mut self.marks);
+        for id in marks.keys() {
+            let record = &mut self.jobs.get_mut(id).unwrap().record;
+            record.extra_mut().crashes = self.explained.crashes_of(record);
+        }
         let witness = |(id, mark): (&u64, &StartMark)| {
             let deaths = self.jobs[id].record.crashes() + 1;
             Witness { id: JobId::new(*id), deaths, alone: mark.alone }
         };
         let blamed_id = blamed(&marks.iter().map(witness).collect::<Vec<_>>());
+        if let Some(id) = blamed_id {
+            self.explained.add(&self.jobs[&id.get()].record, at(self.now).wall);
+        }
         let mut suspects = Vec::new();
         for (id, mark) in marks {
             let job = self.jobs.get_mut(&id).unwrap();
@@ -305,6 +322,21 @@ fn several_killers_are_found_in_time() {
                 world.until_killers_are_dead(5 * (max + 2));
             }
         }
+    }
+}
+
+/// Each killer is tried before the other queue is open. So at the first death of the next one the job of the other queue
+/// runs again, and then it has been there at more deaths than each of them.
+#[test]
+fn a_job_of_a_queue_that_opens_later_does_not_die_beside_killers_that_die_one_after_another() {
+    for killers in [2, 5, 9] {
+        let mut world = World::new();
+        (world.slots, world.mail_opens_after) = (1, 5);
+        for _ in 0..killers {
+            world.killer(23, 2);
+        }
+        world.add(MAIL, 40, None, 1);
+        world.until_killers_are_dead(killers * 4);
     }
 }
 

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use crate::events::Event;
 use crate::job::life::{after_crash, cancel_after_crash};
 use crate::job::{
-    AttemptNumber, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed, dead_by,
+    AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness,
+    blamed, dead_by,
 };
 use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec::decode_record;
+use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
 use crate::storage::rows::start_mark::StartMark;
+use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::tables_ext::RowTable;
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -50,14 +53,20 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     if marks.is_empty() {
         return Ok(recovered);
     }
+    let mut explained = explained_deaths(batch)?;
     let mut orphans = Vec::new();
     for (id, mark, cancel) in marks {
         if let Some(taken) = taken_entry(batch, id, &mark)? {
-            orphans.push(Orphan { mark, taken, cancel });
+            let crashes = explained.crashes_of(&taken.record);
+            orphans.push(Orphan { mark, taken, crashes, cancel });
         }
     }
     let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
     let blamed_id = blamed(&there);
+    if let Some(orphan) = orphans.iter().find(|orphan| blamed_id == Some(orphan.taken.id)) {
+        explained.add(&orphan.taken.record, batch.now.wall);
+        batch.tables.meta()?.insert(EXPLAINED_DEATHS, codec::encode(&explained).as_slice())?;
+    }
     let mut suspects = Vec::new();
     for orphan in orphans {
         let blamed = blamed_id == Some(orphan.taken.id);
@@ -68,19 +77,28 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     Ok(recovered)
 }
 
+/// The key of the row in `meta`. A file in which no job was ever held responsible has no such row.
+const EXPLAINED_DEATHS: &str = "explained_deaths";
+
+/// The deaths that need no further explanation. If the row is damaged there are none: jobs are only found later then.
+fn explained_deaths(batch: &mut Batch<'_>) -> Result<ExplainedDeaths, Fault> {
+    let row = batch.tables.meta()?.get_row(EXPLAINED_DEATHS)?;
+    Ok(row.and_then(|row| codec::decode(TableName::Meta, 3, &row).ok()).unwrap_or_default())
+}
+
 /// A job that a handler had.
 struct Orphan {
     mark: StartMark,
     taken: Arc<ReadyJob>,
+    /// Deaths before this one at which it ran, and for which no other job was held responsible.
+    crashes: u32,
     /// Why its cancel was requested, if it was.
     cancel: Option<String>,
 }
 
 impl Orphan {
     fn as_witness(&self) -> Witness {
-        let Self { mark, taken, .. } = self;
-        let deaths = taken.record.crashes().saturating_add(1);
-        Witness { id: taken.id, deaths, alone: mark.alone }
+        Witness { id: self.taken.id, deaths: self.crashes.saturating_add(1), alone: self.mark.alone }
     }
 }
 
@@ -90,7 +108,7 @@ fn bring_back(
     blamed: bool,
     recovered: &mut Recovered,
 ) -> Result<Option<Suspect>, Fault> {
-    let Orphan { mark, taken, cancel } = orphan;
+    let Orphan { mark, taken, crashes, cancel } = orphan;
     let id = taken.id;
     let mut record = taken.record.clone();
     let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
@@ -102,6 +120,7 @@ fn bring_back(
     if !record.has_steps() && batch.had_steps(id)? {
         record.extra_mut().has_steps = true;
     }
+    record.extra_mut().crashes = crashes;
     let transition = after_crash(&mut record, attempt, blamed, batch.now);
     match transition {
         Transition::End(State::Dead) => {
@@ -170,6 +189,7 @@ mod tests {
     use super::*;
     use crate::job::{Priority, Record};
     use crate::storage::Store;
+    use crate::storage::rows::batch::Counters;
     use crate::storage::rows::prepared::Prepared;
     use crate::time::{Now, Timestamp};
 
@@ -179,43 +199,96 @@ mod tests {
         Now { wall: Timestamp::from_millis(wall), ..Now::default() }
     }
 
+    /// A file, and what a process knows of it.
+    struct File {
+        store: Store,
+        counters: Counters,
+        marks: BTreeSet<JobId>,
+        jobs: Vec<JobId>,
+    }
+
+    impl File {
+        fn new() -> Self {
+            let store = Store::in_memory();
+            Self { counters: store.load().unwrap(), store, marks: BTreeSet::new(), jobs: Vec::new() }
+        }
+
+        fn commit<T>(&mut self, now: Now, write: impl FnOnce(&mut Batch<'_>, &mut Vec<JobId>) -> T) -> T {
+            let txn = self.store.begin_write().unwrap();
+            let mut batch = Batch::new(&txn, &self.store.catalog, self.counters, &self.marks, now, false);
+            let written = write(&mut batch, &mut self.jobs);
+            let sealed = batch.close().unwrap();
+            self.store.commit(txn).unwrap();
+            self.store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
+            self.counters = sealed.counters;
+            written
+        }
+
+        /// Stores jobs of which each was there at `crashes` deaths.
+        fn add(&mut self, jobs: usize, crashes: u32, now: Now) {
+            self.commit(now, |batch, ids| {
+                let kind = batch.kind_named("kind").unwrap();
+                batch.stored_kind(kind);
+                let queue = batch.queue_named("q").unwrap();
+                for _ in 0..jobs {
+                    let mut record = Record { kind, ..Record::plain() };
+                    for number in 1..=crashes {
+                        let attempt = AttemptNumber { number, max: 50, once: false, started_at: now.wall };
+                        after_crash(&mut record, attempt, false, now);
+                    }
+                    ids.push(batch.insert(&mut Prepared::new(queue, record, None)).unwrap());
+                }
+            });
+        }
+
+        /// Starts jobs beside each other, of which each has at most so many attempts, and lets the process die. Returns what
+        /// the next one finds at `opened`.
+        fn die(&mut self, jobs: &[usize], attempt: (u32, u32), started: Now, opened: Now) -> Recovered {
+            let running = self.commit(started, |batch, ids| {
+                let queue = batch.queue_named("q").unwrap();
+                let start = |job: &usize| {
+                    let id = ids[*job];
+                    let (priority, position, (attempt, max_attempts)) = (Priority::default().get(), id.get(), attempt);
+                    let started_at = started.wall;
+                    let mark = StartMark { queue, priority, position, attempt, max_attempts, started_at, alone: false };
+                    batch.hand_out(id, &mark).unwrap();
+                    id
+                };
+                jobs.iter().map(start).collect()
+            });
+            self.marks = running;
+            let recovered = self.commit(opened, |batch, _| recover(batch).unwrap());
+            self.marks.clear();
+            recovered
+        }
+    }
+
     /// How long half of the suspects are held back after a fourth death, if all started at `started` and the file is opened
     /// again at `opened`, by the wall clock.
     fn hold(started: u64, opened: u64) -> Duration {
-        let store = Store::in_memory();
-        let (counters, mut marks) = (store.load().unwrap(), BTreeSet::new());
-        let txn = store.begin_write().unwrap();
-        let mut batch = Batch::new(&txn, &store.catalog, counters, &marks, at(started), false);
-        let kind = batch.kind_named("kind").unwrap();
-        batch.stored_kind(kind);
-        let queue = batch.queue_named("q").unwrap();
-        let mut ids = Vec::new();
-        for _ in 0..4 {
-            let mut record = Record { kind, attempts: 3, ..Record::plain() };
-            record.extra_mut().crashes = 3;
-            let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
-            let (priority, started_at) = (Priority::default().get(), at(started).wall);
-            let mark = StartMark {
-                queue,
-                priority,
-                position: id.get(),
-                attempt: 4,
-                max_attempts: 50,
-                started_at,
-                alone: false,
-            };
-            batch.hand_out(id, &mark).unwrap();
-            ids.push(id);
-        }
-        let sealed = batch.close().unwrap();
-        store.commit(txn).unwrap();
-        store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
-        marks.extend(ids);
-        let txn = store.begin_write().unwrap();
-        let mut batch = Batch::new(&txn, &store.catalog, sealed.counters, &marks, at(opened), false);
-        let trial = recover(&mut batch).unwrap().trial;
+        let mut file = File::new();
+        file.add(4, 3, at(started));
+        let trial = file.die(&[0, 1, 2, 3], (4, 50), at(started), at(opened)).trial;
         assert_eq!(trial.suspects.iter().filter(|suspect| suspect.is_held_back).count(), 2);
         trial.hold
+    }
+
+    #[test]
+    fn a_job_that_ran_when_several_others_killed_the_process_is_not_held_responsible() {
+        const BESIDE: usize = 0;
+        let mut file = File::new();
+        file.add(5, 0, at(NEW_YEAR_2026));
+        let mut died = |time: u64, jobs: &[usize], attempt: u32| {
+            let time = NEW_YEAR_2026 + time;
+            let dead = file.die(jobs, (attempt, 3), at(time), at(time + 5)).dead;
+            dead.iter().map(|died| file.jobs.iter().position(|id| *id == died.id).unwrap()).collect::<Vec<_>>()
+        };
+        for (time, killer) in (1..).zip(1..5) {
+            let time = time * 100;
+            assert_eq!(died(time, &[killer, BESIDE], 3), [0; 0]);
+            assert_eq!(died(time + 10, &[killer], 3), [0; 0]);
+            assert_eq!(died(time + 20, &[killer], 3), [killer], "it was at three deaths, and no other job ran at two");
+        }
     }
 
     #[test]
