@@ -185,6 +185,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A job was to end as dead or cancelled, and undoes its steps first: see [`Step::undo`](crate::Step::undo). Its end follows.
+    #[non_exhaustive]
+    Undoing {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Why it ends.
+        reason: String,
+    },
     /// A dead letter was put back into its queue.
     #[non_exhaustive]
     Redriven {

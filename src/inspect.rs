@@ -296,6 +296,7 @@ fn describe(engine: &Engine, found: Found, flows: &mut FlowNames<'_>) -> JobInfo
         flow: extra.flow.and_then(|flow| flows.name(flow)),
         tags: labels.tags,
         headers: labels.headers,
+        undoing: extra.undo.map(|undo| undo.ends.state()),
         idempotency_key: extra.idempotency_key,
         scheduled_for: extra.scheduled_for.map(|run| *run),
         payload,

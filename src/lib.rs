@@ -90,7 +90,7 @@ pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, Plug
 pub use flows::Flows;
 pub use handler::{
     Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
-    NextBlocking, Verdicts,
+    NextBlocking, Step, Verdicts,
 };
 #[cfg(feature = "wasm")]
 pub use inspect::PluginStatus;

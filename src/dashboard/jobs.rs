@@ -89,6 +89,7 @@ pub(super) fn shown(pond: &Millpond, id: JobId, redact: &Redact) -> Result<Job, 
         timeline: timeline(&job.errors, &job.logs),
         steps: flows::steps(pond, &job, redact)?,
         headers: job.headers,
+        undoing: job.undoing.map(|state| state.to_string()),
         reason: job.reason,
         codec_error: job.codec_error,
     })

@@ -9,7 +9,7 @@ use tokio::sync::futures::Notified;
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Kill};
-use super::endings::{ended, panicked, undecodable};
+use super::endings::{cannot_undo, ended, panicked, undecodable};
 use super::panics;
 use super::polls::Polls;
 use super::running_attempts::RunningAttempts;
@@ -98,6 +98,10 @@ fn begin<R: Report>(hand: &mut BatchInHand<R>) -> Option<Begun> {
         }
         if attempt.killed().is_none() {
             hand.report.called(attempt);
+        }
+        if attempt.facts.is_undoing() {
+            ends.push((attempt.clone(), cannot_undo()));
+            continue;
         }
         let added = panics::catch(|| {
             let _entered = inside.enter();

@@ -13,6 +13,12 @@ pub(super) fn undecodable(error: BoxError) -> Ending {
     Ending::Undecodable(text_of(error))
 }
 
+/// The steps of a job are to be undone, and its handler is one that cannot.
+pub(crate) fn cannot_undo() -> Ending {
+    let message = "its steps are to be undone, and this handler cannot undo steps".to_owned();
+    Ending::Failed { kind: FailureKind::Error, message, delay: None }
+}
+
 /// The ending that an outcome stands for.
 pub(super) fn ended(outcome: Outcome) -> Ending {
     match outcome {

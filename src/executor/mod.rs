@@ -21,6 +21,7 @@ mod wasm;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use binding::{Binding, Handling};
+pub(crate) use endings::cannot_undo;
 pub(crate) use foreign::ForeignHandler;
 pub(crate) use forming::Joined;
 pub(crate) use native::Executor;

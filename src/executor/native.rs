@@ -19,10 +19,10 @@ use super::running_attempts::RunningAttempts;
 use super::spans;
 use super::task::{AttemptTask, Lost, Report, noting};
 use crate::error::panics::drop_quietly;
-use crate::handler::{Boxed, CalledAt, Calling, Context, Inside, Run};
+use crate::handler::{AttemptFacts, Boxed, CalledAt, Calling, Context, Inside, Run};
 use crate::job::{AttemptNumber, Caller, Ending, Outcome, RunNumber};
 use crate::scheduler::Start;
-use crate::sync::{Tasks, yield_now};
+use crate::sync::{Tasks, block_on, yield_now};
 use crate::time::{Now, TimeReader};
 
 /// Attempts that one task runs before it lets other tasks run, if none of them waits for anything.
@@ -175,6 +175,7 @@ async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
         Run::Blocking(_) | Run::Batch(_) => unreachable!("the caller has checked"),
     });
     let future = match called {
+        Ok(Ok(future)) if attempt.facts.is_undoing() => undoing(attempt.facts.clone(), future),
         Ok(Ok(future)) => future,
         Ok(Err(error)) => return undecodable(error),
         Err(panic) => return panicked(panic),
@@ -184,6 +185,11 @@ async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
         Some(Err(panic)) => panicked(panic),
         None => attempt.ending_from_outside(),
     }
+}
+
+/// The handler, and what undoes the steps to which it has come.
+fn undoing(facts: Arc<AttemptFacts>, handler: Boxed) -> Boxed {
+    Box::pin(async move { facts.undo_steps(handler.await).await })
 }
 
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
@@ -229,7 +235,8 @@ fn run_blocking(attempt: &Attempt, inside: Inside) -> Ending {
     let called = panics::catch(|| {
         let _entered = inside.enter();
         let payload = attempt.payload()?;
-        run(&payload, &Context::new(attempt.facts.clone()))
+        let outcome = run(&payload, &Context::new(attempt.facts.clone()))?;
+        Ok(if attempt.facts.is_undoing() { block_on(attempt.facts.undo_steps(outcome)) } else { outcome })
     });
     if attempt.killed() == Some(Kill::Release) {
         // The attempt was given up meanwhile: its outcome does not count.

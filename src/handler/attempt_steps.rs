@@ -1,7 +1,12 @@
 //! What an attempt knows of the steps of its job.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
 
+use bytes::Bytes;
+
+use crate::error::BoxError;
 use crate::job::{StepRow, Suspension};
 
 /// What an attempt knows of the steps of its job.
@@ -12,4 +17,31 @@ pub(crate) struct StepsOfAttempt {
     pub used: HashMap<String, u32>,
     /// Why the handler leaves, if it sleeps or waits.
     pub suspension: Option<Suspension>,
+    /// How to undo the steps to which a handler has come that is called for that, in their order.
+    pub undos: Vec<UndoStep>,
+    /// All steps are undone.
+    pub is_undone: bool,
 }
+
+impl StepsOfAttempt {
+    /// With the steps that are stored.
+    pub fn of(rows: Vec<(String, StepRow)>) -> Self {
+        let rows = rows.into_iter().collect();
+        Self { rows, used: HashMap::new(), suspension: None, undos: Vec::new(), is_undone: false }
+    }
+}
+
+/// How to undo a step.
+pub(crate) struct UndoStep {
+    /// The name of the step.
+    pub name: String,
+    /// Its result.
+    pub result: Bytes,
+    pub undo: UndoFn,
+}
+
+/// Undoes a step that has this result.
+pub(crate) type UndoFn = Box<dyn FnOnce(&Bytes) -> Result<UndoFuture, BoxError> + Send>;
+
+/// Ends when the step is undone.
+pub(crate) type UndoFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;

@@ -17,9 +17,11 @@ mod job;
 mod middleware;
 mod read_flow;
 mod shared;
+mod step;
 mod step_store;
 mod steps;
 mod steps_in_memory;
+mod undoing;
 
 pub use batch::{Batch, BatchHandler, IntoVerdicts, Jobs, Verdicts};
 pub use context::Context;
@@ -27,6 +29,7 @@ pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
 pub use middleware::{Next, NextBlocking};
+pub use step::Step;
 
 pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
 pub(crate) use batch::{BatchCall, BoxedBatch};

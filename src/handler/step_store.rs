@@ -24,13 +24,25 @@ pub(crate) struct StepOf {
 
 /// What of a step is to be stored.
 pub(crate) enum NewStep {
-    Row(StepWhat),
+    /// A result, as JSON.
+    Done { result: Bytes, is_undoable: bool },
     /// A sleep of this long, from now on.
     Sleep(Duration),
     /// A wait for a signal, for this long at most.
     Wait(Option<Duration>),
+    /// The wait for a signal that is stored, if the signal has not come meanwhile.
+    WaitAgain(Option<Due>),
     /// The application's rows, and the result with them.
-    Written(StepWrite),
+    Written { write: StepWrite, is_undoable: bool },
+    /// The step is undone.
+    Undone,
+}
+
+impl NewStep {
+    /// Whether the handler says how to undo it.
+    pub fn is_undoable(&self) -> bool {
+        matches!(self, Self::Done { is_undoable: true, .. } | Self::Written { is_undoable: true, .. })
+    }
 }
 
 /// An answer that comes when a step is durable.

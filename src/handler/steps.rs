@@ -1,6 +1,5 @@
 //! The steps of a handler: parts of its work whose results are durable before it ends.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,11 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::attempt_facts::AttemptFacts;
-use super::attempt_steps::StepsOfAttempt;
+use super::attempt_steps::{StepsOfAttempt, UndoFn, UndoFuture, UndoStep};
 use super::context::Context;
+use super::step::{Step, StepFuture, Work};
 use super::step_store::{NewStep, StepAnswer, StepOf, StepStore, StepWrite};
 use crate::error::{BoxError, Error};
-use crate::job::{ClassedError, FailureKind, StepWhat, Suspended, Suspension, check_key};
+use crate::job::{ClassedError, FailureKind, StepWhat, Suspended, Suspension, Undoing, check_key};
 use crate::sync::block_on;
 use crate::time::Due;
 use crate::transaction::Transaction;
@@ -29,7 +29,7 @@ impl Context {
     ///
     /// `run` is called again if the process dies before its result is durable: what it does outside of the file should be
     /// idempotent. A step takes a commit, which it shares with others. [`step_tx`](Self::step_tx) writes the application's rows
-    /// exactly once.
+    /// exactly once. [`Step::undo`] says how to undo the step if the job ends as dead or cancelled.
     ///
     /// # Errors
     /// That of `run`; a failure of the kind [`Undecodable`](crate::FailureKind::Undecodable) if the stored result is not a `T`;
@@ -51,21 +51,19 @@ impl Context {
     /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
     /// # Ok(()) });
     /// ```
-    pub async fn step<T, E, F>(&self, name: &str, run: impl FnOnce() -> F) -> Result<T, BoxError>
+    pub fn step<'a, T, E, F>(&'a self, name: &'a str, run: impl FnOnce() -> F + Send + 'a) -> Step<'a, T>
     where
-        T: Serialize + DeserializeOwned,
-        E: Into<BoxError>,
-        F: Future<Output = Result<T, E>>,
+        T: Serialize + DeserializeOwned + 'a,
+        E: Into<BoxError> + 'a,
+        F: Future<Output = Result<T, E>> + Send + 'a,
     {
-        let steps = self.step_store()?;
-        let (name, found) = self.find_step(steps, name)?;
-        if let Some(what) = found {
-            return done(&name, what);
-        }
-        let value = run().await.map_err(Into::into)?;
-        let bytes = serde_json::to_vec(&value)?;
-        drop(value);
-        done(&name, self.put_step(steps, &name, NewStep::Row(StepWhat::Done(bytes.into()))).await?)
+        let run = || -> StepFuture<'a> {
+            Box::pin(async move {
+                let value = run().await.map_err(Into::into)?;
+                Ok(serde_json::to_vec(&value)?.into())
+            })
+        };
+        Step::new(self, name, Work::Run(Box::new(run)))
     }
 
     /// [`step`](Self::step) for handlers that block.
@@ -77,13 +75,65 @@ impl Context {
         T: Serialize + DeserializeOwned,
         E: Into<BoxError>,
     {
+        self.run_blocking_step(name, run, None)
+    }
+
+    /// [`step_blocking`](Self::step_blocking) that says how to undo the step, as [`Step::undo`] does.
+    ///
+    /// # Errors
+    /// Those of [`step`](Self::step).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # fn charge(order: u64) -> Result<String, BoxError> { Ok(format!("receipt {order}")) }
+    /// # fn refund(receipt: String) -> Result<(), BoxError> { println!("refunded {receipt}"); Ok(()) }
+    /// pond.worker("billing")
+    ///     .handle_blocking(|job: Job<Charge>, ctx: Context| {
+    ///         ctx.step_blocking_with_undo("charge", || charge(job.order), refund)?;
+    ///         Ok(Outcome::dead_letter("nothing is left of it"))
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.steps(id)?[0].state, StepState::Undone { .. }));
+    /// # Ok(()) });
+    /// ```
+    pub fn step_blocking_with_undo<T, E, U>(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> Result<T, E>,
+        undo: impl FnOnce(T) -> Result<(), U> + Send + 'static,
+    ) -> Result<T, BoxError>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        E: Into<BoxError>,
+        U: Into<BoxError>,
+    {
+        let undo = move |result: &Bytes| -> Result<UndoFuture, BoxError> {
+            let undone = undo(serde_json::from_slice(result)?).map_err(Into::into);
+            Ok(Box::pin(std::future::ready(undone)))
+        };
+        self.run_blocking_step(name, run, Some(Box::new(undo)))
+    }
+
+    fn run_blocking_step<T, E>(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> Result<T, E>,
+        undo: Option<UndoFn>,
+    ) -> Result<T, BoxError>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Into<BoxError>,
+    {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
         if let Some(what) = found {
-            return done(&name, what);
+            return self.found(&name, what, undo);
         }
-        let bytes = serde_json::to_vec(&run().map_err(Into::into)?)?;
-        done(&name, block_on(self.put_step(steps, &name, NewStep::Row(StepWhat::Done(bytes.into()))))?)
+        let result = serde_json::to_vec(&run().map_err(Into::into)?)?.into();
+        let step = NewStep::Done { result, is_undoable: undo.is_some() };
+        done(&name, block_on(self.put_step(steps, &name, step))?)
     }
 
     /// A [`step`](Self::step) that writes the application's rows and jobs: they are committed with the step's result, exactly once.
@@ -112,18 +162,13 @@ impl Context {
     /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
     /// # Ok(()) });
     /// ```
-    pub async fn step_tx<T: Serialize + DeserializeOwned>(
-        &self,
-        name: &str,
+    pub fn step_tx<'a, T: Serialize + DeserializeOwned>(
+        &'a self,
+        name: &'a str,
         write: impl Fn(&Transaction<'_>) -> Result<T, BoxError> + Send + 'static,
-    ) -> Result<T, BoxError> {
-        let steps = self.step_store()?;
-        let (name, found) = self.find_step(steps, name)?;
-        if let Some(what) = found {
-            return done(&name, what);
-        }
+    ) -> Step<'a, T> {
         let write: StepWrite = Box::new(move |tx| Ok(serde_json::to_vec(&write(tx)?)?.into()));
-        done(&name, self.put_step(steps, &name, NewStep::Written(write)).await?)
+        Step::new(self, name, Work::Write(write))
     }
 
     /// Lets the job sleep: the handler returns the error that it gets, and the job leaves memory and comes back when the time is
@@ -164,6 +209,7 @@ impl Context {
         };
         match what {
             StepWhat::Sleeps(until) if steps.is_due(until) => Ok(()),
+            StepWhat::Sleeps(_) if self.facts().is_undoing() => Err(Undoing.into()),
             StepWhat::Sleeps(until) => Err(self.suspend(until, None)),
             _ => Err(changed(&name, "it was not a sleep when it was stored")),
         }
@@ -200,50 +246,68 @@ impl Context {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
         let what = match found {
-            Some(what @ (StepWhat::Signalled(_) | StepWhat::Done(_) | StepWhat::Sleeps(_))) => what,
             Some(StepWhat::Waits(Some(deadline))) if steps.is_due(deadline) => StepWhat::Waits(Some(deadline)),
+            Some(StepWhat::Waits(_)) if self.facts().is_undoing() => return Err(Undoing.into()),
             // The signal can have come since the steps were read.
-            Some(StepWhat::Waits(deadline)) => {
-                self.put_step(steps, &name, NewStep::Row(StepWhat::Waits(deadline))).await?
-            }
+            Some(StepWhat::Waits(deadline)) => self.put_step(steps, &name, NewStep::WaitAgain(deadline)).await?,
+            Some(what) => what,
             None => self.put_step(steps, &name, NewStep::Wait(timeout)).await?,
         };
         match what {
             StepWhat::Signalled(bytes) => decoded(&name, &bytes).map(Some),
             StepWhat::Waits(Some(deadline)) if steps.is_due(deadline) => Ok(None),
             StepWhat::Waits(deadline) => Err(self.suspend(deadline.unwrap_or(Due::NEVER), Some(name))),
-            StepWhat::Done(_) | StepWhat::Sleeps(_) => Err(changed(&name, "it was not a signal when it was stored")),
+            _ => Err(changed(&name, "it was not a signal when it was stored")),
         }
     }
 
-    fn step_store(&self) -> Result<&dyn StepStore, Error> {
+    pub(super) fn step_store(&self) -> Result<&dyn StepStore, Error> {
         self.facts().shared.steps.as_deref().ok_or(Error::Closed)
     }
 
-    /// The name with its number, and the step of this name if it is stored.
-    fn find_step(&self, steps: &dyn StepStore, name: &str) -> Result<(String, Option<StepWhat>), Error> {
+    /// The name with its number, and the step of this name if it is stored and was not undone.
+    ///
+    /// A handler that is called to undo its steps finds those that are undone, too, and leaves with the error that it gets if it asks
+    /// for one that was never done.
+    pub(super) fn find_step(&self, steps: &dyn StepStore, name: &str) -> Result<(String, Option<StepWhat>), BoxError> {
         check_key("step", name)?;
         if name.contains('#') {
             let reason = format!("the name {name:?} has a `#`, which is for the numbers of repeated steps");
-            return Err(Error::config("step", reason));
+            return Err(Error::config("step", reason).into());
         }
         let facts = self.facts();
         let mut known = facts.steps();
         let known = match &mut *known {
             Some(known) => known,
-            none => {
-                let rows = steps.steps(facts.id())?.into_iter().collect();
-                none.insert(Box::new(StepsOfAttempt { rows, used: HashMap::new(), suspension: None }))
-            }
+            none => none.insert(Box::new(StepsOfAttempt::of(steps.steps(facts.id())?))),
         };
         let used = known.used.entry(name.to_owned()).or_default();
         *used += 1;
         let name = if *used == 1 { name.to_owned() } else { format!("{name}#{used}") };
         let found = known.rows.get(&name).map(|row| row.what.clone());
-        Ok((name, found))
+        match found {
+            None if facts.is_undoing() => Err(Undoing.into()),
+            Some(StepWhat::Undone(..)) if !facts.is_undoing() => Ok((name, None)),
+            found => Ok((name, found)),
+        }
     }
 
-    fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
+    /// The result of a step that is stored. If the handler is called to undo its steps, it is noted how to undo this one.
+    pub(super) fn found<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        what: StepWhat,
+        undo: Option<UndoFn>,
+    ) -> Result<T, BoxError> {
+        if let (StepWhat::Undoable(result), Some(undo), true) = (&what, undo, self.facts().is_undoing())
+            && let Some(steps) = &mut *self.facts().steps()
+        {
+            steps.undos.push(UndoStep { name: name.to_owned(), result: result.clone(), undo });
+        }
+        done(name, what)
+    }
+
+    pub(super) fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
         let facts = self.facts();
         steps.put(StepOf { job: facts.job.clone(), run: facts.run }, name.to_owned(), step)
     }
@@ -263,9 +327,9 @@ impl AttemptFacts {
     }
 }
 
-fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
+pub(super) fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
     match what {
-        StepWhat::Done(bytes) => decoded(name, &bytes),
+        StepWhat::Done(bytes) | StepWhat::Undoable(bytes) | StepWhat::Undone(bytes, _) => decoded(name, &bytes),
         _ => Err(changed(name, "it was a sleep or a signal when it was stored")),
     }
 }

@@ -91,6 +91,10 @@ pub struct JobInfo {
     /// The name of the flow that it belongs to. Not serialized if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<String>,
+    /// The state in which it ends once its steps are undone, if it [undoes](crate::Step::undo) them. Its `attempts` are those to undo
+    /// them. Not serialized if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<State>,
     /// Its [tags](crate::NewJob::tag). Not serialized if it has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

@@ -179,6 +179,7 @@ impl Verdict {
             | Ending::RateLimited { .. }
             | Ending::Cancelled(_)
             | Ending::DeadLetter(_)
+            | Ending::Undone
             | Ending::Released
             | Ending::Uncalled
             | Ending::Expired => None,

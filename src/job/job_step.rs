@@ -32,6 +32,10 @@ pub(crate) enum StepWhat {
     Waits(Option<Due>),
     /// The signal has come, perhaps before the handler has waited for it.
     Signalled(Bytes),
+    /// Done, and the handler says how to undo it.
+    Undoable(Bytes),
+    /// It had this result, and was undone then. If the job runs again, so does the step.
+    Undone(Bytes, Timestamp),
 }
 
 impl StepWhat {
@@ -39,17 +43,34 @@ impl StepWhat {
     ///
     /// # Errors
     /// [`Error::Unencodable`].
-    pub fn done(coder: &Coder, result: Bytes) -> Result<Self, Error> {
+    pub fn done(coder: &Coder, result: Bytes, is_undoable: bool) -> Result<Self, Error> {
         let unencodable = |source| Error::Unencodable { kind: "step".into(), source };
-        Ok(Self::Done(coder.coded_result(result, STEP_BYTES_MAX).map_err(unencodable)?))
+        let result = coder.coded_result(result, STEP_BYTES_MAX).map_err(unencodable)?;
+        Ok(if is_undoable { Self::Undoable(result) } else { Self::Done(result) })
+    }
+
+    /// What is kept of it: its result, or what came with its signal.
+    pub fn result(&self) -> Option<&Bytes> {
+        match self {
+            Self::Done(bytes) | Self::Signalled(bytes) | Self::Undoable(bytes) | Self::Undone(bytes, _) => Some(bytes),
+            Self::Sleeps(_) | Self::Waits(_) => None,
+        }
+    }
+
+    /// The same with this in place of its result.
+    pub fn with_result(self, result: Bytes) -> Self {
+        match self {
+            Self::Done(_) => Self::Done(result),
+            Self::Signalled(_) => Self::Signalled(result),
+            Self::Undoable(_) => Self::Undoable(result),
+            Self::Undone(_, at) => Self::Undone(result, at),
+            Self::Sleeps(_) | Self::Waits(_) => self,
+        }
     }
 
     /// Bytes of what is kept of it.
     pub fn bytes(&self) -> usize {
-        match self {
-            Self::Done(bytes) | Self::Signalled(bytes) => bytes.len(),
-            Self::Sleeps(_) | Self::Waits(_) => 0,
-        }
+        self.result().map_or(0, Bytes::len)
     }
 }
 
@@ -66,6 +87,11 @@ pub(crate) struct Suspension {
 #[derive(Debug, thiserror::Error)]
 #[error("the handler sleeps or waits for a signal: return this error, so that the job can leave memory")]
 pub(crate) struct Suspended;
+
+/// The error with which a handler leaves that is called to undo its steps, once it comes to one that was never done.
+#[derive(Debug, thiserror::Error)]
+#[error("the job is undone: return this error, so that what was done before is undone")]
+pub(crate) struct Undoing;
 
 /// A step of a job, as [`Millpond::steps`](crate::Millpond::steps) shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,16 +129,24 @@ pub enum StepState {
     },
     /// The signal has come.
     Signalled,
+    /// It was done and undone: if the job runs again, so does the step.
+    #[non_exhaustive]
+    Undone {
+        /// When it was undone.
+        at: Timestamp,
+    },
 }
 
 impl StepInfo {
     pub(crate) fn new(name: String, row: StepRow) -> Self {
         let StepRow { at, what, .. } = row;
-        let (state, result) = match what {
-            StepWhat::Done(result) => (StepState::Done, Some(result)),
-            StepWhat::Sleeps(until) => (StepState::Sleeps { until: until.at }, None),
-            StepWhat::Waits(deadline) => (StepState::Waits { deadline: deadline.map(|due| due.at) }, None),
-            StepWhat::Signalled(result) => (StepState::Signalled, Some(result)),
+        let result = what.result().cloned();
+        let state = match what {
+            StepWhat::Done(_) | StepWhat::Undoable(_) => StepState::Done,
+            StepWhat::Sleeps(until) => StepState::Sleeps { until: until.at },
+            StepWhat::Waits(deadline) => StepState::Waits { deadline: deadline.map(|due| due.at) },
+            StepWhat::Signalled(_) => StepState::Signalled,
+            StepWhat::Undone(_, at) => StepState::Undone { at },
         };
         Self { name, at, state, result }
     }

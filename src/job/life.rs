@@ -35,6 +35,7 @@ use super::record::Record;
 use super::retry::Retry;
 use super::state::State;
 use super::stored_payload::StoredPayload;
+use super::undo::{Undo, UndoneEnd};
 use crate::text::cut;
 use crate::time::{Due, Now, Timestamp};
 
@@ -101,6 +102,8 @@ pub(crate) enum Ending {
     },
     Cancelled(String),
     DeadLetter(String),
+    /// The handler was called to undo the job's steps, and they are undone.
+    Undone,
     /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
     Released,
     /// Taken back before its handler was called: no attempt used.
@@ -330,12 +333,54 @@ pub(crate) fn after(
             Transition::End(State::Cancelled)
         }
         Ending::Expired => expire(record, now),
+        Ending::Undone => undone(record, attempt, now),
         Ending::DeadLetter(reason) => {
             record.attempts = attempt.number;
             die(record, attempt, reason, now)
         }
     }
 }
+
+// --- before an end that undoes steps ------------------------------------------------------------
+
+/// The job was to end after an attempt, and has steps to undo. Its handler is called again for that, with all its attempts.
+pub(crate) fn undo_after_attempt(record: &mut Record, ends: UndoneEnd, now: Now) -> Transition {
+    begin_to_undo(record, ends);
+    wait(record, Duration::ZERO, true, now)
+}
+
+/// The same of a job that was to end because the process has died.
+pub(crate) fn undo_after_crash(record: &mut Record, ends: UndoneEnd) -> Transition {
+    begin_to_undo(record, ends);
+    Transition::GiveBack { failed: true }
+}
+
+/// The same of a job that an operator cancels while it waits.
+pub(crate) fn undo_waiting(record: &mut Record, reason: &str) -> Transition {
+    begin_to_undo(record, UndoneEnd::CancelledByRequest);
+    record.extra_mut().reason = Some(reason.to_owned());
+    Transition::Steer
+}
+
+fn begin_to_undo(record: &mut Record, ends: UndoneEnd) {
+    let attempts = std::mem::take(&mut record.attempts);
+    record.state = State::Pending;
+    let extra = record.extra_mut();
+    extra.undo = Some(Undo { ends, attempts });
+    (extra.due, extra.started_at, extra.ended_at) = (None, None, None);
+}
+
+/// The steps are undone: the job ends as it was to end before.
+fn undone(record: &mut Record, attempt: AttemptNumber, now: Now) -> Transition {
+    let Some(Undo { ends, attempts }) = record.extra_mut().undo.take() else {
+        return Transition::GiveBack { failed: false };
+    };
+    record.attempts = attempts;
+    end(record, ends.state(), attempt.started_at, now);
+    ends.transition()
+}
+
+// --- what failed --------------------------------------------------------------------------------
 
 /// What follows an attempt whose handler returned, but whose writes with the completion failed.
 pub(crate) fn after_failed_writes(
@@ -435,6 +480,7 @@ fn wait(record: &mut Record, delay: Duration, failed: bool, now: Now) -> Transit
 }
 
 fn die(record: &mut Record, attempt: AttemptNumber, reason: String, now: Now) -> Transition {
+    let reason = if record.undo().is_some() { format!("its steps could not be undone: {reason}") } else { reason };
     end(record, State::Dead, attempt.started_at, now);
     record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
     Transition::End(State::Dead)

@@ -15,6 +15,7 @@ use super::retry::Backoff;
 use super::scheduled_for::ScheduledFor;
 use super::state::State;
 use super::stored_payload::StoredPayload;
+use super::undo::Undo;
 use super::unique::Unique;
 use crate::time::{Due, Now, Timestamp};
 
@@ -81,6 +82,8 @@ pub(crate) struct Extra {
     pub flow: Option<u64>,
     /// Its handler has stored steps. Not set while its first handler to do so has it.
     pub has_steps: bool,
+    /// It undoes its steps, and ends then.
+    pub undo: Option<Undo>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -168,7 +171,8 @@ impl Record {
 
     /// An attempt has begun, as far as its record tells.
     pub fn has_started(&self) -> bool {
-        let begun = |extra: &Extra| extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty();
+        let begun =
+            |extra: &Extra| extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty() || extra.undo.is_some();
         self.attempts > 0 || self.extra.as_deref().is_some_and(begun)
     }
 
@@ -224,6 +228,11 @@ impl Record {
     /// How many plugins' follow-up jobs it descends from.
     pub fn generation(&self) -> u32 {
         self.extra.as_ref().and_then(|extra| extra.lineage.as_ref()).map_or(0, |lineage| lineage.generation)
+    }
+
+    /// How it ends once its steps are undone, if it undoes them.
+    pub fn undo(&self) -> Option<Undo> {
+        self.extra.as_ref()?.undo
     }
 
     pub fn crashes(&self) -> u32 {

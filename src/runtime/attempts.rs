@@ -10,7 +10,7 @@ use super::log;
 use crate::error::Error;
 use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
-use crate::executor::{Attempt, AttemptTask, Lost, Report};
+use crate::executor::{Attempt, AttemptTask, Lost, Report, cannot_undo};
 use crate::handler::CompleteHook;
 use crate::job::life::after;
 use crate::job::{
@@ -220,7 +220,7 @@ impl Engine {
 
     /// How an attempt has ended whose handler has ended with `ending`.
     fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
-        match attempt.judge(suspended(attempt, ending), now) {
+        match attempt.judge(as_steps_say(attempt, ending), now) {
             Ending::Done(Some(result)) => self.done_with(attempt, result),
             ending => ending,
         }
@@ -527,9 +527,12 @@ fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (Bu
     (key, until)
 }
 
-/// The ending of a handler that has left because it sleeps or waits in a step: that is no failure.
-fn suspended(attempt: &Attempt, ending: Ending) -> Ending {
+/// The ending of a handler that has left because it sleeps or waits in a step, which is no failure, or that was called to undo the
+/// steps of its job.
+fn as_steps_say(attempt: &Attempt, ending: Ending) -> Ending {
     match ending {
+        Ending::Done(_) if attempt.facts.is_undone() => Ending::Undone,
+        Ending::Done(_) if attempt.facts.is_undoing() => cannot_undo(),
         Ending::Failed { kind: FailureKind::Error, .. } => {
             attempt.facts.take_suspension().map_or(ending, Ending::Suspended)
         }

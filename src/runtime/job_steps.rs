@@ -44,18 +44,23 @@ async fn put(engine: &Arc<Engine>, of: StepOf, name: String, step: NewStep) -> R
     let id = of.job.id;
     let running = engine.running_attempt(id).filter(|running| running.facts.run == of.run);
     let running = running.ok_or(Error::NoSuchJob { id })?;
+    if running.is_batched && step.is_undoable() {
+        let reason = format!("the step {name:?} cannot be undone: its handler handles many jobs with one call");
+        return Err(Error::config("undo", reason));
+    }
     let now = engine.now();
     let coder = engine.coder().clone();
     let what = match step {
-        NewStep::Row(StepWhat::Done(result)) => PutWhat::Given(StepWhat::done(&coder, result)?),
-        NewStep::Row(what) => PutWhat::Given(what),
+        NewStep::Done { result, is_undoable } => PutWhat::Given(StepWhat::done(&coder, result, is_undoable)?),
+        NewStep::WaitAgain(deadline) => PutWhat::Given(StepWhat::Waits(deadline)),
         NewStep::Sleep(time) => PutWhat::Given(StepWhat::Sleeps(Due::after(now, time))),
         NewStep::Wait(timeout) => PutWhat::Given(StepWhat::Waits(timeout.map(|time| Due::after(now, time)))),
-        NewStep::Written(write) => PutWhat::Written(write),
+        NewStep::Written { write, is_undoable } => PutWhat::Written { write, is_undoable },
+        NewStep::Undone => PutWhat::Undone,
     };
     let bytes = match &what {
         PutWhat::Given(what) => what.bytes(),
-        PutWhat::Written(_) => 0,
+        PutWhat::Written { .. } | PutWhat::Undone => 0,
     };
     let (reply, answer) = oneshot::channel();
     let step =
@@ -89,11 +94,7 @@ impl Engine {
 
 /// A step with its result as it was given; as it is stored if the payload codec cannot read it.
 fn read(coder: &Coder, row: StepRow) -> StepRow {
-    let given = |bytes: bytes::Bytes| coder.result(bytes.clone(), row.is_coded).unwrap_or(bytes);
-    let what = match row.what {
-        StepWhat::Done(result) => StepWhat::Done(given(result)),
-        StepWhat::Signalled(payload) => StepWhat::Signalled(given(payload)),
-        what => what,
-    };
-    StepRow { what, ..row }
+    let Some(stored) = row.what.result().cloned() else { return row };
+    let given = coder.result(stored.clone(), row.is_coded).unwrap_or(stored);
+    StepRow { what: row.what.with_result(given), ..row }
 }

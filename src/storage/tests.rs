@@ -156,6 +156,7 @@ fn in_flow() -> Record {
     let mut record = plain();
     record.state = State::Blocked;
     (record.extra_mut().flow, record.extra_mut().has_steps) = (Some(300), true);
+    record.extra_mut().undo = Some(Undo { ends: UndoneEnd::Cancelled, attempts: 2 });
     record
 }
 

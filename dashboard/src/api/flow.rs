@@ -154,10 +154,12 @@ pub struct Step {
     pub name: String,
     /// When it was stored.
     pub at: Time,
-    /// Where it stands: `done`, `sleeps`, `waits`, `signalled`.
+    /// Where it stands: `done`, `sleeps`, `waits`, `signalled`, `undone`.
     pub state: String,
     /// Until when it sleeps or waits.
     pub until: Option<Time>,
+    /// When it was undone.
+    pub undone_at: Option<Time>,
     /// Its result, or what came with its signal: the first 4 KiB.
     pub result: Option<Body>,
 }

@@ -91,6 +91,8 @@ pub struct Job {
     pub timeline: Vec<Attempt>,
     /// What its handler has stored before its end, the oldest first.
     pub steps: Vec<Step>,
+    /// The state in which it ends once its steps are undone, if it undoes them.
+    pub undoing: Option<String>,
     /// The reason of its end.
     pub reason: Option<String>,
     /// Why its payload or result cannot be shown as it was written.

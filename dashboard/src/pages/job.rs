@@ -94,6 +94,7 @@ fn facts(view: &View<'_>, job: &Job) -> Markup {
         ("started", row.started_at.map(|at| moment(view.now, at))),
         ("ended", row.ended_at.map(|at| moment(view.now, at))),
         ("given up", job.expires_at.map(|at| moment(view.now, at))),
+        ("undoes its steps", job.undoing.as_ref().map(|state| html! { "and is " (state) " then" })),
         ("reason", job.reason.as_ref().map(|reason| html! { (reason) })),
         ("weight", (job.weight > 1).then(|| html! { (job.weight) })),
         ("schedule", job.scheduled_for.as_ref().map(|run| html! {
@@ -181,7 +182,11 @@ fn attempt_of(view: &View<'_>, attempt: &Attempt) -> Markup {
 
 /// What the handler has stored before its end.
 fn steps(view: &View<'_>, steps: &[Step]) -> Markup {
-    let class = |state: &str| if matches!(state, "done" | "signalled") { "done" } else { "waits" };
+    let class = |state: &str| match state {
+        "done" | "signalled" => "done",
+        "undone" => "undone",
+        _ => "waits",
+    };
     html! {
         ol.timeline {
             @for step in steps {
@@ -189,6 +194,7 @@ fn steps(view: &View<'_>, steps: &[Step]) -> Markup {
                     div {
                         span.what { (step.name) } " " (moment(view.now, step.at)) ", " (step.state)
                         @if let Some(until) = step.until { " until " (until) ", " (moment(view.now, until)) }
+                        @if let Some(at) = step.undone_at { " " (moment(view.now, at)) }
                     }
                     @if let Some(result) = &step.result {
                         code.preview { (beginning(&result.text)) @if result.is_redacted { " (redacted)" } }

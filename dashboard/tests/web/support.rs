@@ -122,7 +122,14 @@ impl Hostile {
 
     fn step(&self, state: &str) -> Step {
         let result = Some(self.body());
-        Step { name: self.text(), at: Time(6), state: state.to_owned(), until: Some(Time(7)), result }
+        Step {
+            name: self.text(),
+            at: Time(6),
+            state: state.to_owned(),
+            until: Some(Time(7)),
+            undone_at: Some(Time(8)),
+            result,
+        }
     }
 
     fn schedule(&self) -> Schedule {
@@ -227,6 +234,7 @@ impl Source for Hostile {
                 ..Attempt::default()
             }],
             steps: vec![self.step("done"), self.step("waits"), self.step(self.text)],
+            undoing: Some(self.text()),
             reason: Some(self.text()),
             codec_error: Some(self.text()),
             generation: 1,

@@ -12,7 +12,6 @@ use redb::ReadableTable;
 use super::moved::Moved;
 use super::steering::Target;
 use super::verifier::Verifier;
-use super::{Move, NewHome};
 use crate::error::Error;
 use crate::job::{
     JobId, Patch, QueueId, ReadyJob, Record, STEP_BYTES_MAX, STEPS_MAX, StepRow, StepWhat, Transition, life,
@@ -21,7 +20,6 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
-use crate::storage::rows::prepared::Prepared;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
@@ -64,9 +62,39 @@ impl Batch<'_> {
         Ok(self.insert_step(id, name, row)?)
     }
 
-    /// The step of this name, if it is stored and does not wait.
+    /// The step of this name, if it is stored, does not wait, and was not undone.
     pub fn step_that_counts(&mut self, id: JobId, name: &str) -> Result<Option<StepRow>, Fault> {
-        Ok(self.step(id, name)?.filter(|row| !matches!(row.what, StepWhat::Waits(_))))
+        Ok(self.step(id, name)?.filter(|row| !matches!(row.what, StepWhat::Waits(_) | StepWhat::Undone(..))))
+    }
+
+    /// A step of a job that a handler has is undone. Returns its row as it is then.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`] if the attempt is over, or there is no such step.
+    pub fn undo_step(&mut self, taken: &ReadyJob, mark: &StartMark, name: &str) -> Result<StepRow, Error> {
+        let id = taken.id;
+        let Some(row) = self.step(id, name)? else { return Err(Error::NoSuchJob { id }) };
+        let StepWhat::Undoable(result) = row.what else { return Ok(row) };
+        if !self.is_taken_from(mark.queue, taken)? {
+            return Err(Error::NoSuchJob { id });
+        }
+        let row = StepRow { what: StepWhat::Undone(result, self.now.wall), ..row };
+        self.insert_step(id, name, &row)?;
+        Ok(row)
+    }
+
+    /// Whether a job with this record has steps that are to be undone before it ends: not if it undoes them already.
+    pub fn has_steps_to_undo(&mut self, id: JobId, record: &Record) -> Result<bool, Fault> {
+        if !record.has_steps() || record.undo().is_some() {
+            return Ok(false);
+        }
+        for row in self.tables.steps()?.range(steps_of(id))? {
+            let row: StepRow = codec::decode(TableName::Steps, id.get(), row?.1.value())?;
+            if matches!(row.what, StepWhat::Undoable(_)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the signal has come for which a step waits.
@@ -131,7 +159,7 @@ impl Batch<'_> {
             return Err(Error::NoSuchJob { id });
         }
         let was = self.step(id, name)?.map(|row| row.what);
-        if matches!(was, Some(StepWhat::Signalled(_) | StepWhat::Done(_))) {
+        if was.as_ref().is_some_and(|was| was.result().is_some()) {
             return Ok(false);
         }
         self.check_steps(id, row)?;
@@ -159,13 +187,7 @@ impl Batch<'_> {
         record.extra_mut().has_steps = true;
         let patch = Patch { run_at: waits.then_some(Timestamp::EPOCH), ..Patch::default() };
         let transition = life::steer(&mut record, &patch, self.now);
-        let seq = match &stored.place {
-            Place::Member(member) => member.seq,
-            _ => id.get(),
-        };
-        let job = &mut Prepared::new(queue, record, None);
-        self.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
-        Ok(())
+        self.rewrite_waiting(id, queue, &stored, record, transition)
     }
 
     fn remove_steps(&mut self, id: JobId) -> Result<(), Fault> {

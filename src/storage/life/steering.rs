@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{CancelOutcome, EndedJob, JobId, Order, Patch, QueueId, State, life};
+use crate::job::{CancelOutcome, EndedJob, JobId, Order, Patch, QueueId, Record, State, Transition, life};
+use crate::storage::life::waiting::Stored;
 use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::place::{KnownQueue, Location, Place};
@@ -33,14 +34,25 @@ impl Batch<'_> {
             Place::Finished { state, .. } => return Ok(CancelOutcome::AlreadyEnded(state)),
             _ => {}
         }
+        let stored = self.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
+        if stored.record.undo().is_some() {
+            return Ok(CancelOutcome::Requested);
+        }
         if let Some(order) = target.taken
             && !self.has_returned(id)
         {
             self.request_cancel(queue, id, order, reason)?;
             return Ok(CancelOutcome::Requested);
         }
-        let stored = self.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
         let mut record = stored.record.clone();
+        if self.has_steps_to_undo(id, &record)? {
+            let transition = life::undo_waiting(&mut record, reason);
+            let (name, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(record.kind));
+            self.rewrite_waiting(id, queue, &stored, record, transition)?;
+            self.unmark(id)?;
+            self.event(|| Event::Undoing { id, queue: name, kind, reason: reason.to_owned() });
+            return Ok(CancelOutcome::Requested);
+        }
         let transition = life::cancel(&mut record, reason, self.now);
         self.end_job(id, queue, transition, stored.from(), &record)?;
         // A job that was given back unstarted after its cancel was requested has a mark.
@@ -78,16 +90,29 @@ impl Batch<'_> {
         let stored = self.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
         let mut record = stored.record.clone();
         let transition = life::steer(&mut record, patch, self.now);
+        self.rewrite_waiting(id, queue, &stored, record, transition)?;
+        // A blocked job that is to run now does not wait for others any more.
+        if stored.place == Place::Blocked && patch.run_at == Some(Timestamp::EPOCH) {
+            self.release_blocked(queue, id)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a waiting job another record. It keeps its id, and its position within its group.
+    pub(super) fn rewrite_waiting(
+        &mut self,
+        id: JobId,
+        queue: QueueId,
+        stored: &Stored,
+        record: Record,
+        transition: Transition,
+    ) -> Result<(), Error> {
         let seq = match &stored.place {
             Place::Member(member) => member.seq,
             _ => id.get(),
         };
         let job = &mut Prepared::new(queue, record, None);
         self.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
-        // A blocked job that is to run now does not wait for others any more.
-        if stored.place == Place::Blocked && patch.run_at == Some(Timestamp::EPOCH) {
-            self.release_blocked(queue, id)?;
-        }
         Ok(())
     }
 

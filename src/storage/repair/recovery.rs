@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::events::Event;
-use crate::job::life::{after_crash, cancel_after_crash};
+use crate::job::life::{after_crash, cancel_after_crash, undo_after_crash};
 use crate::job::{
-    AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness,
-    blamed, dead_by,
+    AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, UndoneEnd,
+    Witness, blamed, dead_by,
 };
 use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits};
 use crate::storage::rows::batch::Batch;
@@ -113,15 +113,21 @@ fn bring_back(
     let mut record = taken.record.clone();
     let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
     let queue = mark.queue;
-    if let Some(reason) = cancel {
-        cancel_orphan(batch, queue, &taken, attempt, reason)?;
-        return Ok(None);
-    }
     if !record.has_steps() && batch.had_steps(id)? {
         record.extra_mut().has_steps = true;
     }
+    if let Some(reason) = cancel {
+        cancel_orphan(batch, queue, (&taken, record), attempt, reason)?;
+        return Ok(None);
+    }
     record.extra_mut().crashes = crashes;
-    let transition = after_crash(&mut record, attempt, blamed, batch.now);
+    let mut transition = after_crash(&mut record, attempt, blamed, batch.now);
+    if let Some(ends) = UndoneEnd::after(transition, attempt)
+        && batch.has_steps_to_undo(id, &record)?
+    {
+        transition = undo_after_crash(&mut record, ends);
+        tell_undoing(batch, id, queue, &record);
+    }
     match transition {
         Transition::End(State::Dead) => {
             let from = OldHome::Handler { taken: &taken, row_was_there: None };
@@ -142,19 +148,32 @@ fn bring_back(
     }
 }
 
+fn tell_undoing(batch: &mut Batch<'_>, id: JobId, queue: QueueId, record: &Record) {
+    let (queue, kind) = (batch.queue(queue).name, batch.catalog().kind_name(record.kind));
+    let reason = record.extra.as_ref().and_then(|extra| extra.reason.clone()).unwrap_or_default();
+    batch.event(|| Event::Undoing { id, queue, kind, reason });
+}
+
 /// Ends a job whose cancel was requested before the process died.
 fn cancel_orphan(
     batch: &mut Batch<'_>,
     queue: QueueId,
-    taken: &ReadyJob,
+    (taken, mut record): (&Arc<ReadyJob>, Record),
     attempt: AttemptNumber,
     reason: String,
 ) -> Result<(), Fault> {
     let id = taken.id;
-    let mut record = taken.record.clone();
     // The mark can have been written for the request alone, and then it does not know the attempt.
     let attempt = AttemptNumber { number: record.attempts.saturating_add(1), ..attempt };
     let transition = cancel_after_crash(&mut record, attempt, &reason, batch.now);
+    if let Some(ends) = UndoneEnd::after(transition, attempt)
+        && batch.has_steps_to_undo(id, &record)?
+    {
+        undo_after_crash(&mut record, ends);
+        tell_undoing(batch, id, queue, &record);
+        batch.give_back(queue, taken.clone(), Some(record), true)?;
+        return Ok(());
+    }
     let from = OldHome::Handler { taken, row_was_there: None };
     batch.end_job(id, queue, transition, from, &record)?;
     let (queue, kind) = (batch.queue(queue).name, batch.catalog().kind_name(record.kind));

@@ -38,6 +38,8 @@ const BACK: u8 = 18;
 const FLOW: u8 = 19;
 /// The job has steps, in a table of their own.
 const STEPS: u8 = 20;
+/// The job undoes its steps.
+const UNDO: u8 = 21;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -112,6 +114,9 @@ impl Sections {
         }
         if extra.has_steps {
             sections.raw(STEPS, &[]);
+        }
+        if let Some(undo) = &extra.undo {
+            sections.row(UNDO, undo);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -194,6 +199,7 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         BACK => extra.is_back = true,
         FLOW => extra.flow = Some(row(tag, &bytes)?),
         STEPS => extra.has_steps = true,
+        UNDO => extra.undo = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())

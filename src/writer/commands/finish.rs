@@ -13,7 +13,7 @@ use crate::handler::CompleteHook;
 use crate::job::life;
 use crate::job::{
     AttemptNumber, BucketKey, BucketState, Change, CircuitStep, Coder, EndTexts, JobId, Opened, QueueId, ReadyJob,
-    Record, Retry, State, Transition,
+    Record, Retry, State, Transition, UndoneEnd,
 };
 use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
@@ -222,16 +222,17 @@ impl Finish {
         {
             return self.cancel(batch, reason);
         }
+        self.undo_before_end(batch)?;
         match self.transition {
             Transition::End(State::Completed) => self.complete(batch, prepare)?,
             Transition::PutOff { due, failed } => {
                 let due = self.wake_if_signalled(batch)?.unwrap_or(due);
                 batch.put_off(queue, &self.taken, self.record(), due, failed)?;
             }
-            Transition::End(state) => {
+            Transition::End(_) | Transition::Cancel => {
                 self.end(batch, self.transition, self.record())?;
                 if let Some(hook) = self.more.as_ref().and_then(|more| more.on_dead.as_ref())
-                    && state == State::Dead
+                    && self.transition == Transition::End(State::Dead)
                 {
                     hook.run(batch, prepare, self.id(), queue, self.record())?;
                 }
@@ -255,6 +256,17 @@ impl Finish {
             let taken = &self.taken.record;
             let more = self.more.get_or_insert_with(|| Box::new(More::of(taken.clone())));
             more.record.extra_mut().has_steps = true;
+        }
+        Ok(())
+    }
+
+    /// If the job ends as dead or cancelled and has steps to undo, its handler is called again for that, and the job ends after it.
+    fn undo_before_end(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        let Some(ends) = UndoneEnd::after(self.transition, self.attempt) else { return Ok(()) };
+        let id = self.id();
+        let Some(more) = &mut self.more else { return Ok(()) };
+        if batch.has_steps_to_undo(id, &more.record)? {
+            self.transition = life::undo_after_attempt(&mut more.record, ends, batch.now);
         }
         Ok(())
     }
@@ -319,8 +331,17 @@ impl Finish {
         let (id, queue) = (self.id(), self.queue);
         let mut record = self.record().clone();
         let transition = life::cancel_requested(&mut record, self.attempt, &reason, batch.now);
+        let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+        if let Some(ends) = UndoneEnd::after(transition, self.attempt)
+            && batch.has_steps_to_undo(id, &record)?
+            && let Transition::PutOff { due, failed } = life::undo_after_attempt(&mut record, ends, batch.now)
+        {
+            batch.put_off(queue, &self.taken, &record, due, failed)?;
+            batch.event(|| Event::Undoing { id, queue: name, kind, reason });
+            return Ok(());
+        }
         self.end(batch, transition, &record)?;
-        let (queue, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+        let queue = name;
         tracing::info!(
             id = id.get(),
             queue = &*queue,
@@ -351,6 +372,11 @@ impl Finish {
         self.more.as_ref().map_or(&self.taken.record, |more| &more.record)
     }
 
+    /// Whether the job was to end, and undoes its steps first.
+    fn begins_to_undo(&self) -> bool {
+        self.record().undo().is_some() && self.taken.record.undo().is_none()
+    }
+
     /// Whether the job completes without writes of its handler and is in no group.
     fn is_plain(&self) -> bool {
         matches!(self.transition, Transition::End(State::Completed)) && !self.has_hooks() && !self.taken.is_grouped()
@@ -365,12 +391,15 @@ impl Finish {
             Transition::End(State::Completed) => {
                 Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took }
             }
+            Transition::PutOff { .. } if self.begins_to_undo() => {
+                Event::Undoing { id, queue, kind, reason: text(More::reason).unwrap_or_default() }
+            }
             Transition::PutOff { due, failed: true } => {
                 let (attempt, delay) = (self.attempt.number, due.wait(batch.now));
                 Event::Retrying { id, queue, kind, attempt, error: text(More::error).unwrap_or_default(), delay }
             }
             Transition::PutOff { due, .. } => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
-            Transition::End(State::Cancelled) => {
+            Transition::End(State::Cancelled) | Transition::Cancel => {
                 Event::Cancelled { id, queue, kind, reason: text(More::reason).unwrap_or_default() }
             }
             Transition::End(_) => {

@@ -18,7 +18,9 @@ pub(crate) enum PutWhat {
     /// This, as it is.
     Given(StepWhat),
     /// The result that it returns, with the application's rows.
-    Written(StepWrite),
+    Written { write: StepWrite, is_undoable: bool },
+    /// That the step is undone.
+    Undone,
 }
 
 /// Stores a step of the job that a handler has.
@@ -36,17 +38,24 @@ pub(crate) struct PutStep {
 
 impl Step for PutStep {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        if let Some(was) = batch.step_that_counts(self.taken.id, &self.name)? {
+        if let Some(was) = batch.step_that_counts(self.taken.id, &self.name)?
+            && !matches!(self.what, PutWhat::Undone)
+        {
             self.stored = Some(was);
             return Ok(());
         }
         let what = match &self.what {
             PutWhat::Given(what) => what.clone(),
-            PutWhat::Written(write) => {
-                StepWhat::done(&self.coder, transact::run(&**write, batch, &Cell::default(), prepare)?)?
+            PutWhat::Written { write, is_undoable } => {
+                let result = transact::run(&**write, batch, &Cell::default(), prepare)?;
+                StepWhat::done(&self.coder, result, *is_undoable)?
+            }
+            PutWhat::Undone => {
+                self.stored = Some(batch.undo_step(&self.taken, &self.mark, &self.name)?);
+                return Ok(());
             }
         };
-        let is_coded = self.coder.is_some() && matches!(what, StepWhat::Done(_));
+        let is_coded = self.coder.is_some() && matches!(what, StepWhat::Done(_) | StepWhat::Undoable(_));
         let row = StepRow { at: batch.now.wall, what, is_coded };
         batch.put_step(&self.taken, &self.mark, &self.name, &row)?;
         self.stored = Some(row);
@@ -61,6 +70,6 @@ impl Step for PutStep {
     }
 
     fn runs_application_code(&self) -> bool {
-        matches!(self.what, PutWhat::Written(_))
+        matches!(self.what, PutWhat::Written { .. })
     }
 }

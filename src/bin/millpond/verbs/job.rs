@@ -50,6 +50,7 @@ fn show(job: &Job) -> Result<()> {
         .maybe("started", row.started_at.map(|at| moment(at, now)))
         .maybe("ended", row.ended_at.map(|at| moment(at, now)))
         .maybe("expires", job.expires_at.map(|at| moment(at, now)))
+        .maybe("undoes its steps", job.undoing.as_ref().map(|state| format!("and is {state} then")))
         .maybe("reason", job.reason.clone())
         .maybe("flow", row.flow.clone())
         .maybe("group", row.group.clone())
@@ -99,8 +100,9 @@ fn told(attempt: &Attempt, now: Time) -> String {
 
 fn step_told(step: &Step, now: Time) -> String {
     let until = step.until.map(|until| format!(" until {}", moment(until, now))).unwrap_or_default();
+    let undone = step.undone_at.map(|at| format!(" at {}", moment(at, now))).unwrap_or_default();
     let result = step.result.as_ref().map(|result| format!("\n{}", body(result))).unwrap_or_default();
-    format!("{} at {}, {}{until}{result}", step.name, moment(step.at, now), step.state)
+    format!("{} at {}, {}{until}{undone}{result}", step.name, moment(step.at, now), step.state)
 }
 
 /// A payload or a result, with its format if it is not JSON.
