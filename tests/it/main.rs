@@ -103,6 +103,7 @@ mod texts;
 mod timeouts;
 mod tracing;
 mod transactions;
+mod undo_steps;
 mod undone;
 mod undone_together;
 mod unique;
