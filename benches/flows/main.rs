@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench flows                       # two minutes
 //! cargo bench --bench flows -- --blocked 1000000  # also the memory and the opening of a file with so many blocked jobs
+//! cargo bench --bench flows -- --only 1           # one line many times, counted from 0, for a profiler
 //! ```
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
@@ -195,6 +196,10 @@ fn main() {
     }
     let runtime = Runtime::new().expect("a runtime");
     let dir = tempfile::tempdir().expect("a directory for the bench");
+    if let Some(what) = value("--only") {
+        let what = what.parse().expect("the number of a line");
+        return (0..10 * TURNS).for_each(|_| drop(runtime.block_on(turn(dir.path(), what))));
+    }
     let mut rates = vec![Vec::new(); WORK.len()];
     for _ in 0..TURNS {
         for (what, rates) in rates.iter_mut().enumerate() {
