@@ -85,6 +85,12 @@ impl Context {
         self.facts.run
     }
 
+    /// Whether the handler is called to [undo](crate::Step::undo) the steps of its job: then it need not do what it does beside its
+    /// steps, and what it returns does not count.
+    pub fn is_undoing(&self) -> bool {
+        self.facts.is_undoing()
+    }
+
     /// The job's [tags](crate::NewJob::tag).
     pub fn tags(&self) -> &[String] {
         self.facts.tags()

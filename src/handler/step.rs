@@ -40,7 +40,8 @@ impl<'a, T: DeserializeOwned> Step<'a, T> {
     /// Says how to undo the step if the job ends as a dead letter or as cancelled, by whomever. This makes a handler a *saga*.
     ///
     /// Before such an end the handler is called again. Its steps return what is stored of them, until it asks for one that was never
-    /// done: then it gets an error, which it returns. What it does beside its steps happens again. After that the steps that say how
+    /// done: then it gets an error, which it returns. What it does beside its steps happens again, unless it asks
+    /// [`Context::is_undoing`]. After that the steps that say how
     /// are undone, the last one first; `undo` gets the result of the step. Each undone step is stored before the next one, and is not
     /// undone again, but `undo` is called again if the process dies before: it should be idempotent. Then the job ends, with the
     /// reason that it had.

@@ -346,7 +346,7 @@ pub(crate) fn after(
 /// The job was to end after an attempt, and has steps to undo. Its handler is called again for that, with all its attempts.
 pub(crate) fn undo_after_attempt(record: &mut Record, ends: UndoneEnd, now: Now) -> Transition {
     begin_to_undo(record, ends);
-    wait(record, Duration::ZERO, true, now)
+    wait(record, Duration::ZERO, false, now)
 }
 
 /// The same of a job that was to end because the process has died.
@@ -591,6 +591,20 @@ mod tests {
         let mut early = Record::plain();
         assert_eq!(after_crash(&mut early, attempt(1, 3), true, now()), Transition::GiveBack { failed: true });
         assert_eq!(early.attempts, 1);
+    }
+
+    #[test]
+    fn a_job_that_undoes_its_steps_does_not_expire_and_ends_with_the_attempts_that_it_had() {
+        let expiry = crate::job::Expiry::after(now(), Duration::from_secs(1));
+        for (ends, state) in [(UndoneEnd::Dead, State::Dead), (UndoneEnd::CancelledByRequest, State::Cancelled)] {
+            let mut job = Record { attempts: 3, ..Record::plain() };
+            job.extra_mut().expiry = Some(expiry);
+            let begun = undo_after_attempt(&mut job, ends, now());
+            assert_eq!(begun, Transition::PutOff { due: Due::after(now(), Duration::ZERO), failed: false });
+            assert_eq!((job.attempts, job.expiry(), job.undo().map(|undo| undo.ends)), (0, None, Some(ends)));
+            let ended = after(&mut job, attempt(2, 9), Ending::Undone, &Retry::none(), now(), 0.5);
+            assert_eq!((ended, job.state, job.attempts, job.undo()), (ends.transition(), state, 3, None));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::job::{CircuitRow, Overrides, Priority, Progress, Rate, Record, Report
 use crate::job::{
     Definition, JobTemplate, Misfire, Overlap, Plan, Recurrence, ScheduleProgress, ScheduleRow, ScheduledFor,
 };
-use crate::job::{StoredLog, StoredPayload, StoredReport};
+use crate::job::{StoredLog, StoredPayload, StoredReport, Undo, UndoneEnd};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
 use crate::storage::rows::batch::Counters;
@@ -156,6 +156,12 @@ fn in_flow() -> Record {
     let mut record = plain();
     record.state = State::Blocked;
     (record.extra_mut().flow, record.extra_mut().has_steps) = (Some(300), true);
+    record
+}
+
+fn undoing() -> Record {
+    let mut record = plain();
+    record.extra_mut().has_steps = true;
     record.extra_mut().undo = Some(Undo { ends: UndoneEnd::Cancelled, attempts: 2 });
     record
 }
@@ -188,13 +194,15 @@ fn nodes() -> [Node; 2] {
     [signal, job]
 }
 
-fn steps() -> [StepRow; 4] {
+fn steps() -> [StepRow; 6] {
     let bytes = Bytes::from_static(b"7");
     let what = [
         StepWhat::Done(bytes.clone()),
         StepWhat::Sleeps(Due::wall(time(2))),
         StepWhat::Waits(None),
-        StepWhat::Signalled(bytes),
+        StepWhat::Signalled(bytes.clone()),
+        StepWhat::Undoable(bytes.clone()),
+        StepWhat::Undone(bytes, time(3)),
     ];
     what.map(|what| StepRow { at: time(1), what, is_coded: false })
 }
@@ -348,6 +356,7 @@ fn rows() -> String {
     rows.row("queues.group_concurrency", &QueueRow { settings, ..QueueRow::new("queue".into()) });
 
     rows.add("record.in_flow", &encode_record(&in_flow()));
+    rows.add("record.undoing", &encode_record(&undoing()));
     rows.row("index.blocked", &Location { queue: 3, place: Place::Blocked });
     let tally = Tally { blocked: 300, ..Tally::default() };
     rows.row("queues.blocked", &QueueRow { tally, ..QueueRow::new("queue".into()) });
@@ -357,7 +366,7 @@ fn rows() -> String {
     }
     let ends = vec![Tell { ended: Some(NodeState::Dead) }, Tell { ended: None }];
     rows.row("flow_untold", &Untold { ends, told: 300 });
-    for (what, step) in ["done", "sleeps", "waits", "signalled"].iter().zip(steps()) {
+    for (what, step) in ["done", "sleeps", "waits", "signalled", "undoable", "undone"].iter().zip(steps()) {
         rows.row(&format!("steps.{what}"), &step);
     }
 
@@ -409,6 +418,7 @@ fn every_record_that_is_written_is_read_back() {
         reported(false),
         weighs(),
         in_flow(),
+        undoing(),
     ] {
         assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
     }

@@ -385,6 +385,9 @@ const OPEN_CIRCUIT: &str = "open_circuit";
 /// Jobs that wait for jobs, and handlers that are in their middle.
 const FLOWS: &str = "flows";
 
+/// Jobs that have undone their steps, or are about to.
+const UNDO: &str = "undo";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
     let later = [
@@ -400,6 +403,7 @@ fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
         SIDE_BY_SIDE,
         OPEN_CIRCUIT,
         FLOWS,
+        UNDO,
     ];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
@@ -424,6 +428,7 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         SIDE_BY_SIDE => group_concurrency(pond).await,
         OPEN_CIRCUIT => open_circuits(pond, clock).await,
         FLOWS => flows(pond).await,
+        UNDO => undo(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -464,6 +469,22 @@ async fn flows(pond: &Millpond) {
     })
     .await
     .unwrap();
+}
+
+/// A dead letter that has undone its steps, and a job that has undone one of two.
+async fn undo(pond: &Millpond) {
+    use std::future::ready;
+    let worker = pond.worker("q").retry(Retry::fixed(HOUR).jitter(0.0).max_attempts(2));
+    let worker = worker.handle_raw("raw", |job: Job<bytes::Bytes>, ctx: Context| async move {
+        let undone = if &job[..] == b"broken" { Err("it cannot be undone yet") } else { Ok(()) };
+        ctx.step("first", || ready(Ok::<_, millpond::Error>(7))).undo(move |_: u64| ready(undone)).await?;
+        ctx.step("second", || ready(Ok::<_, millpond::Error>(8))).undo(|_: u64| ready(Ok::<_, &str>(()))).await?;
+        Ok(Outcome::dead_letter("no"))
+    });
+    let worker = worker.start().unwrap();
+    pond.enqueue_many("q", ["undone", "broken"].map(|job| raw(job).max_attempts(2))).await.unwrap();
+    testing::drain(pond).await;
+    worker.stop();
 }
 
 /// Schedules by the wall clock and at intervals, with their options; one is paused, one has ended, one waits for room.

@@ -1,18 +1,20 @@
 //! I33: flows. A flow is stored whole or not at all. A job of one does not start before the jobs for which it waits have completed,
 //! does not run again once its completion is durable, and callbacks run when nothing else of the flow can. In the end no flow has
-//! anything left that could run. I34: a step of a handler does not run again once it is durable.
+//! anything left that could run. I34: a step of a handler does not run again once it is durable, unless it was undone. I35: a dead
+//! letter has undone its steps, and only steps that were done are undone.
 //!
 //! The jobs of flows are in a queue of their own, and are not compared by the numbers of their calls like the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::{
-    BoxError, Context, Error, Event, FlowDraft, FlowInfo, FlowNode, FlowState, Handled, Job, JobInfo, Keep, NewJob,
-    NodeState, OnFailure, Outcome, Pace, QueueSettings, Retention, Retry,
+    BoxError, Context, Error, Event, FlowDraft, FlowInfo, FlowNode, FlowState, Handled, Job, JobId, JobInfo, Keep,
+    Millpond, NewJob, NodeState, OnFailure, Outcome, Pace, QueueSettings, Retention, Retry, State, StepInfo, StepState,
 };
 use millpond_testkit::{ON_PURPOSE, one_of};
 
@@ -50,6 +52,10 @@ enum Note {
     StepDone {
         n: u64,
         ran: bool,
+    },
+    /// A step is being undone.
+    Undo {
+        n: u64,
     },
     /// The handler returned and completes its job.
     Completes {
@@ -144,6 +150,12 @@ impl Flows {
                 }
                 self.steps.insert(n);
             }
+            Note::Undo { n } => {
+                if !self.steps.remove(&n) {
+                    return Err(format!("I35: the step of job {n} is undone, and was not done"));
+                }
+                took("a step was undone");
+            }
             Note::Completes { n } => {
                 self.completed.insert(n);
             }
@@ -192,6 +204,13 @@ pub fn is_of_flows(event: &Event) -> bool {
     matches!(event, Event::FlowSettled { .. }) || queue_of(event) == Some(FLOW)
 }
 
+/// Whether a job has ended without undoing its step.
+fn has_a_step_left(pond: &Millpond, id: JobId) -> bool {
+    let (Ok(job), Ok(steps)) = (pond.job(id), pond.steps(id)) else { return false };
+    let is_left = |step: &StepInfo| step.name == "step" && step.state == StepState::Done;
+    job.state == State::Dead && job.undoing.is_none() && steps.iter().any(is_left)
+}
+
 /// What the handler needs of its world.
 #[derive(Clone)]
 struct Scene {
@@ -207,6 +226,24 @@ impl Scene {
     }
 }
 
+/// Whether the step of this job says how to undo it.
+fn has_undo(n: u64) -> bool {
+    n.is_multiple_of(6)
+}
+
+/// Undoes the step of a job, or fails.
+fn undo(scene: &Scene, rng: &mut Rng, is_calm: bool) -> impl FnOnce(u64) -> Ready<Result<(), &'static str>> + use<> {
+    let (scene, fails) = (scene.clone(), !is_calm && rng.u8(..4) == 0);
+    move |n| {
+        if fails {
+            took("an undo has failed");
+            return ready(Err(ON_PURPOSE));
+        }
+        scene.note(Note::Undo { n });
+        ready(Ok(()))
+    }
+}
+
 async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome> {
     let n = number_of(&job);
     scene.note(Note::Start { n });
@@ -219,9 +256,13 @@ async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome>
             ran = true;
             async { Ok::<_, BoxError>(n) }
         };
-        let stored: u64 = ctx.step("step", step).await?;
+        let step = ctx.step("step", step);
+        let stored: u64 = if has_undo(n) { step.undo(undo(&scene, &mut rng, is_calm)).await? } else { step.await? };
         assert_eq!(stored, n);
         scene.note(Note::StepDone { n, ran });
+        if ctx.is_undoing() {
+            return Ok(Outcome::done());
+        }
         if n.is_multiple_of(9) {
             ctx.sleep("sleep", Duration::from_millis(one_of(&mut rng, &[1, 2_000]))).await?;
             took("a handler has slept");
@@ -386,6 +427,7 @@ impl World {
             return Ok(());
         }
         let Some(found) = self.disk.without_faults(|| self.flows_of_file()) else { return Ok(()) };
+        let pond = &self.open.as_ref().expect("it is open").pond;
         for (name, asked) in &mut self.flows.asked {
             match (found.get(name), asked.fate) {
                 (None, Fate::Stored) => return Err(format!("I33: the flow {name} was acknowledged, and is not there")),
@@ -406,6 +448,12 @@ impl World {
                         }
                         if node.state == NodeState::Dead {
                             self.flows.dead.insert(*n);
+                        }
+                        if let (NodeState::Dead, true, Some(id)) =
+                            (node.state, has_undo(*n), node.is_job().then_some(node.id))
+                            && self.disk.without_faults(|| has_a_step_left(pond, id))
+                        {
+                            return Err(format!("I35: job {n} is dead, and its step is not undone"));
                         }
                         if node.state == NodeState::Completed && self.flows.dead.contains(n) {
                             took("a redrive let a flow go on");

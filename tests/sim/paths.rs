@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 147 + 12] = [
+static PATHS: [Path; 149 + 12] = [
     // Flows and steps.
     seen("a flow was made"),
     seen("a flow was cancelled"),
@@ -39,6 +39,8 @@ static PATHS: [Path; 147 + 12] = [
     seen("a redrive let a flow go on"),
     seen("a callback of a flow ran"),
     seen("a step was found, and not run again"),
+    seen("a step was undone"),
+    seen("an undo has failed"),
     seen("a handler has slept"),
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),

@@ -36,6 +36,7 @@
 //! | I32 | names of queues | `renames.rs`, `compare.rs` |
 //! | I33 | flows | `flows.rs` |
 //! | I34 | steps | `flows.rs` |
+//! | I35 | undone steps | `flows.rs` |
 
 mod answers;
 mod circuits;
