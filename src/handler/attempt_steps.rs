@@ -15,6 +15,8 @@ pub(crate) struct StepsOfAttempt {
     pub rows: BTreeMap<String, StepRow>,
     /// How often each name was used in this attempt.
     pub used: HashMap<String, u32>,
+    /// The attempt has stored the result of a step.
+    pub has_stored: bool,
     /// Why the handler leaves, if it sleeps or waits.
     pub suspension: Option<Suspension>,
     /// How to undo the steps to which a handler has come that is called for that, in their order.
@@ -27,7 +29,7 @@ impl StepsOfAttempt {
     /// With the steps that are stored.
     pub fn of(rows: Vec<(String, StepRow)>) -> Self {
         let rows = rows.into_iter().collect();
-        Self { rows, used: HashMap::new(), suspension: None, undos: Vec::new(), is_undone: false }
+        Self { rows, used: HashMap::new(), has_stored: false, suspension: None, undos: Vec::new(), is_undone: false }
     }
 }
 

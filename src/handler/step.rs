@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use super::attempt_steps::{UndoFn, UndoFuture};
 use super::context::Context;
 use super::step_store::{NewStep, StepWrite};
-use super::steps::done;
 use crate::error::BoxError;
 
 /// Returns the result of a step, as JSON.
@@ -98,7 +97,7 @@ impl<'a, T: DeserializeOwned> Step<'a, T> {
             Work::Run(run) => NewStep::Done { result: run().await?, is_undoable },
             Work::Write(write) => NewStep::Written { write, is_undoable },
         };
-        done(&name, context.put_step(steps, &name, step).await?)
+        context.store_step(steps, &name, step).await
     }
 }
 

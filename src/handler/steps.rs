@@ -133,7 +133,7 @@ impl Context {
         }
         let result = serde_json::to_vec(&run().map_err(Into::into)?)?.into();
         let step = NewStep::Done { result, is_undoable: undo.is_some() };
-        done(&name, block_on(self.put_step(steps, &name, step))?)
+        block_on(self.store_step(steps, &name, step))
     }
 
     /// A [`step`](Self::step) that writes the application's rows and jobs: they are committed with the step's result, exactly once.
@@ -307,7 +307,21 @@ impl Context {
         done(name, what)
     }
 
-    pub(super) fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
+    /// Stores the result of a step that has run.
+    pub(super) async fn store_step<T: DeserializeOwned>(
+        &self,
+        steps: &dyn StepStore,
+        name: &str,
+        step: NewStep,
+    ) -> Result<T, BoxError> {
+        let what = self.put_step(steps, name, step).await?;
+        if let Some(steps) = &mut *self.facts().steps() {
+            steps.has_stored = true;
+        }
+        done(name, what)
+    }
+
+    fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
         let facts = self.facts();
         steps.put(StepOf { job: facts.job.clone(), run: facts.run }, name.to_owned(), step)
     }
@@ -321,13 +335,18 @@ impl Context {
 }
 
 impl AttemptFacts {
+    /// Whether the attempt has stored the result of a step.
+    pub fn has_stored_a_step(&self) -> bool {
+        self.steps().as_ref().is_some_and(|steps| steps.has_stored)
+    }
+
     /// Why the handler has left, if it sleeps or waits.
     pub fn take_suspension(&self) -> Option<Suspension> {
         self.steps().as_mut()?.suspension.take()
     }
 }
 
-pub(super) fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
+fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
     match what {
         StepWhat::Done(bytes) | StepWhat::Undoable(bytes) | StepWhat::Undone(bytes, _) => decoded(name, &bytes),
         _ => Err(changed(name, "it was a sleep or a signal when it was stored")),

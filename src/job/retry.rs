@@ -115,6 +115,8 @@ pub struct Retry {
     pub jitter: f64,
     /// How old a job may be, to be tried again. `None`: any age.
     pub within: Option<Duration>,
+    /// Whether attempts are counted from the last step that a handler has stored.
+    pub from_last_step: bool,
 }
 
 impl Retry {
@@ -214,7 +216,7 @@ impl Retry {
 
     fn stored(backoff: Backoff) -> Self {
         let (max_attempts, jitter) = (MAX_ATTEMPTS_DEFAULT, JITTER_DEFAULT);
-        Self { policy: Policy::Stored(backoff), max_attempts, jitter, within: None }
+        Self { policy: Policy::Stored(backoff), max_attempts, jitter, within: None, from_last_step: false }
     }
 
     /// The number of attempts, the first one included. At least 1, by default 5.
@@ -242,6 +244,44 @@ impl Retry {
     /// ```
     pub fn within(mut self, age: Duration) -> Self {
         self.within = Some(age);
+        self
+    }
+
+    /// Counts attempts from the last [step](crate::Context::step) that the handler has stored: an attempt that has stored a step and
+    /// then fails is the first one again, also for the back-off. So a job of many steps has all its attempts for each of them. Sleeps
+    /// and waits do not count as steps. An attempt that ends with the process is counted as otherwise. Not so by default.
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// # let failures = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    /// # let fails = failures.clone();
+    /// # let unreliable = move || std::future::ready(match fails.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 {
+    /// #     0 => Err("503"),
+    /// #     _ => Ok(()),
+    /// # });
+    /// let retry = Retry::fixed(Duration::from_secs(1)).max_attempts(2).from_last_step();
+    /// pond.worker("billing")
+    ///     .retry(retry)
+    ///     .handle(move |_: Job<Charge>, ctx: Context| {
+    ///         let unreliable = unreliable.clone(); // fails every second time
+    ///         async move {
+    ///             for _ in 0..3 {
+    ///                 ctx.step("call", &unreliable).await?;
+    ///             }
+    ///             Ok(())
+    ///         }
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// for _ in 0..4 {
+    ///     drain(&pond).await;
+    ///     clock.advance(Duration::from_secs(2));
+    /// }
+    /// assert_eq!(pond.queue("billing")?.counts().completed_total, 1); // in the fourth attempt
+    /// # Ok(()) });
+    /// ```
+    pub fn from_last_step(mut self) -> Self {
+        self.from_last_step = true;
         self
     }
 

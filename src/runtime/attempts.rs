@@ -288,7 +288,7 @@ impl Engine {
         if hooks.is_empty() {
             self.metrics.ended(&ending);
         }
-        let number = attempt.number();
+        let number = counted(attempt);
         let (transition, more) = match ending {
             // Nothing is kept of the job, so it is not noted which plugin ran it.
             Ending::Done(None) if hooks.is_empty() && reports.is_none() && circuits.is_empty() => {
@@ -345,7 +345,7 @@ impl Engine {
             _ => None,
         };
         let mut record = attempt.job().record.clone();
-        let transition = after(&mut record, attempt.number(), ending, retry, now, random);
+        let transition = after(&mut record, counted(attempt), ending, retry, now, random);
         let texts = self.coder().code_end(&mut record, &attempt.job().record);
         // If the handler writes with its completion, the job can still be dead after those writes have failed.
         let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);
@@ -525,6 +525,13 @@ fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (Bu
     let key = BucketKey { queue: attempt.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
+}
+
+/// Which attempt it counts as: the first one again if it has stored a step and its worker counts from there.
+fn counted(attempt: &Attempt) -> AttemptNumber {
+    let number = attempt.number();
+    let is_first = number.number > 1 && attempt.retry().from_last_step && attempt.facts.has_stored_a_step();
+    AttemptNumber { number: if is_first { 1 } else { number.number }, ..number }
 }
 
 /// The ending of a handler that has left because it sleeps or waits in a step, which is no failure, or that was called to undo the

@@ -90,6 +90,45 @@ async fn a_step_runs_once_whatever_fails_behind_it() {
 }
 
 #[tokio::test]
+async fn attempts_are_counted_from_the_last_step_if_the_worker_says_so() {
+    for from_last_step in [false, true] {
+        let (clock, pond) = memory();
+        let (calls, second) = (Log::new(), Arc::new(AtomicU64::new(0)));
+        let seen = calls.clone();
+        let retry = Retry::fixed(SECOND).jitter(0.0).max_attempts(2);
+        pond.worker("q")
+            .retry(if from_last_step { retry.from_last_step() } else { retry })
+            .handle(move |_: Job<Work>, ctx: Context| {
+                let (calls, second) = (seen.clone(), second.clone());
+                async move {
+                    calls.push(ctx.attempt());
+                    for name in ["one", "two", "three"] {
+                        let call = || async {
+                            if second.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { Err("503") } else { Ok(()) }
+                        };
+                        ctx.step(name, call).await?;
+                    }
+                    Ok(())
+                }
+            })
+            .start()
+            .unwrap();
+        let id = pond.enqueue("q", work(1)).await.unwrap().id;
+        for _ in 0..8 {
+            drained(&pond).await;
+            clock.advance(SECOND);
+        }
+        if from_last_step {
+            assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
+        } else {
+            assert_eq!(state(&pond, id), State::Dead);
+        }
+        assert_eq!(calls.take(), if from_last_step { &[1, 2, 2, 2][..] } else { &[1, 2] });
+        assert_sound(&pond).await;
+    }
+}
+
+#[tokio::test]
 async fn a_step_that_fails_is_not_stored_and_runs_again() {
     let (clock, pond) = memory();
     let (runs, failures) = (Log::new(), Failures::of(1));
