@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 
-use millpond::{Enqueued, Error};
+use millpond::{Error, JobId};
 use millpond_testkit::SimDisk;
 
 /// The number of a call, in the order in which they were made.
@@ -185,7 +185,7 @@ impl Observations {
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Vec<Enqueued>, Error>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Vec<JobId>, Error>> + Send>>;
 
 /// A call that waits for its answer. It notes how long the disk's log was when the answer was given, not
 /// when the answer was read.
@@ -233,7 +233,7 @@ impl Future for Waiting {
             return Poll::Pending;
         };
         let at = self.woken.at.lock().unwrap().unwrap_or_else(|| self.disk.logged());
-        let answer = answer.map(|ids| ids.into_iter().map(|answer| answer.id.get()).collect());
+        let answer = answer.map(|ids| ids.into_iter().map(JobId::get).collect());
         self.observations.answer(self.call, at, answer.map_err(Refusal::from));
         Poll::Ready(())
     }

@@ -64,6 +64,10 @@ struct Reached {
     unique_keys: u64,
     expiries: u64,
     schedules: u64,
+    /// Jobs of flows that wait for others.
+    blocked: u64,
+    flows: u64,
+    steps: u64,
     tags: u64,
     /// Idempotency keys.
     timed_keys: u64,
@@ -98,6 +102,9 @@ impl Reached {
                 self.unique_keys += has("millpond/unique");
                 self.expiries += has("millpond/expiring");
                 self.schedules += has("millpond/schedule_due");
+                self.blocked += has("millpond/blocked");
+                self.flows += has("millpond/flows");
+                self.steps += has("millpond/steps");
                 self.app_tables += u64::from(tables.keys().any(|name| name.starts_with("extra")));
             }
         }
@@ -107,7 +114,9 @@ impl Reached {
         let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
         let Self { stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk, .. } = self;
         let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
+        let Self { blocked, flows, steps, .. } = self;
         let all = jobs.into_iter().chain([stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk]);
+        let all = all.chain([blocked, flows, steps]);
         assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED, clock_at};
 use crate::observations::{Observation, Observations};
 use crate::raw;
 use crate::record::{State, Take, resolve};
-use crate::workload::{DEAD, DRAINED, HOURS_MAX, count_up, tag_of, talks};
+use crate::workload::{DEAD, DRAINED, HOURS_MAX, STEPPED, count_up, tag_of, talks};
 
 /// Of how many attempts a job keeps what they reported.
 const LOGS_MAX: usize = 5;
@@ -96,6 +96,10 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
     logs_belong_to_ends(engine)?;
     let read = engine.pond.begin_read().map_err(|error| error.to_string())?;
     let dump = raw::dump(&read).map_err(|error| error.to_string())?;
+    let stepped = |table: &str| table == redb::TableHandle::name(&STEPPED);
+    if let Some(((_, id), count)) = dump.rows.iter().find(|((table, _), count)| stepped(table) && **count != 1) {
+        return Err(format!("the step of job {id} has written {count} times"));
+    }
     let rows = dump.rows.iter().filter(|((table, _), _)| table == redb::TableHandle::name(&DEAD));
     let written: u64 = rows.map(|(_, count)| *count).sum();
     let deaths: u64 = engine.pond.queues().iter().map(|queue| queue.counts().dead_total).sum();

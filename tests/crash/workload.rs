@@ -12,9 +12,9 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{
-    BoxError, CancelOutcome, Capacity, Clock, Context, Enqueued, Error, Every, GroupPolicy, Handled, Job, JobFilter,
-    JobId, JobPatch, Keep, Millpond, Misfire, NewJob, Outcome, Overlap, Overrides, Pace, Priority, QueueSettings, Rate,
-    Retention, Retry, Schedule, Timestamp, Transaction, WhenFull, Worker,
+    BoxError, CancelOutcome, Capacity, Clock, Context, Enqueued, Error, Every, FlowJob, GroupPolicy, Handled, Job,
+    JobFilter, JobId, JobPatch, Keep, Millpond, Misfire, NewJob, OnFailure, Outcome, Overlap, Overrides, Pace,
+    Priority, QueueSettings, Rate, Retention, Retry, Schedule, Timestamp, Transaction, WhenFull, Worker,
 };
 use millpond_testkit::{Expires, JobSpec, ON_PURPOSE, SimDisk, When};
 use redb::{ReadableTable, TableDefinition};
@@ -31,6 +31,8 @@ pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 pub const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 /// The rows that the hook for dead jobs writes, by job.
 pub const DEAD: TableDefinition<u64, u64> = TableDefinition::new("dead");
+/// The rows that steps of handlers write, by job.
+pub const STEPPED: TableDefinition<u64, u64> = TableDefinition::new("stepped");
 /// The rows of handlers, after a crash.
 pub const DRAINED: TableDefinition<u64, u64> = TableDefinition::new("drained");
 
@@ -298,6 +300,14 @@ impl Workload {
         asked: Asked,
         answer: impl Future<Output = Result<Vec<Enqueued>, Error>> + Send + 'static,
     ) -> Call {
+        self.call_for_ids(asked, async move { Ok(answer.await?.into_iter().map(|enqueued| enqueued.id).collect()) })
+    }
+
+    fn call_for_ids(
+        &mut self,
+        asked: Asked,
+        answer: impl Future<Output = Result<Vec<JobId>, Error>> + Send + 'static,
+    ) -> Call {
         let call = self.observations.ask(asked);
         self.calls.push(Waiting::new(call, &self.observations, &self.disk, Box::pin(answer)));
         call
@@ -306,7 +316,8 @@ impl Workload {
     fn step(&mut self) {
         match self.rng.u8(0..100) {
             0..18 => self.enqueue(),
-            18..24 => self.enqueue_many(),
+            18..22 => self.enqueue_many(),
+            22..24 => self.flow(),
             24..26 => self.bulk(),
             26..28 => self.guard(),
             28..38 => {
@@ -402,6 +413,23 @@ impl Workload {
         let jobs: Vec<_> = tags.iter().map(|&tag| NewJob::raw(KIND, payload(tag, 4_000))).collect();
         let answer = self.pond().enqueue_many("plain", jobs);
         self.call(Asked { tags, ..asked("bulk") }, answer);
+    }
+
+    /// Makes a flow in which each job waits for some before it, and runs whatever becomes of them.
+    fn flow(&mut self) {
+        let tags: Vec<u64> = (0..self.rng.usize(2..6)).map(|_| self.tag()).collect();
+        let (mut rng, name) = (self.rng.fork(), format!("flow-{}", tags[0]));
+        let answer = self.pond().flow(&name, |flow| {
+            let mut made: Vec<FlowJob> = Vec::new();
+            for &tag in &tags {
+                // A queue that is full refuses the flow.
+                let job = NewJob::raw(KIND, payload(tag, rng.usize(8..100)));
+                let job = flow.job(QUEUES[rng.usize(0..3)], job);
+                let after = made.iter().filter(|_| rng.bool());
+                made.push(after.fold(job, |job, before| job.after_or(before, OnFailure::Run)));
+            }
+        });
+        self.call_for_ids(Asked { tags, ..asked("flow") }, async move { Ok(answer.await?.jobs) });
     }
 
     fn transaction(&mut self, rows: usize, jobs: usize) {
@@ -706,6 +734,9 @@ async fn handle(
         if told.await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+    if tag.is_multiple_of(4) {
+        ctx.step_tx("row", move |tx| count_up(tx, STEPPED, id)).await?;
     }
     if stage.completes_only.load(Ordering::SeqCst) {
         answer = Answer::DoneWithRow;
