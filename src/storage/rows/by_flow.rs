@@ -9,7 +9,7 @@ use crate::job::{FlowRow, Node};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::flow_rows::{Cached, FlowRows};
+use crate::storage::rows::flow_rows::{Cached, FlowRows, changed_rows};
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 
@@ -99,7 +99,7 @@ impl Batch<'_> {
     pub(in crate::storage) fn write_flow_rows(&mut self) -> Result<(), Fault> {
         let FlowRows { flows, nodes, news } = std::mem::take(&mut self.flow_rows);
         debug_assert!(news.is_empty(), "what has happened to nodes was followed up");
-        for ((flow, node), Cached { row, .. }) in nodes.into_iter().filter(|(_, cached)| cached.is_changed) {
+        for ((flow, node), row) in changed_rows(nodes) {
             match row {
                 Some(row) => {
                     let bytes = codec::encode(&row);
@@ -109,7 +109,7 @@ impl Batch<'_> {
                 None => drop(self.tables.flow_nodes()?.remove((flow, node))?),
             }
         }
-        for (id, Cached { row, .. }) in flows.into_iter().filter(|(_, cached)| cached.is_changed) {
+        for (id, row) in changed_rows(flows) {
             match row {
                 Some(row) => drop(self.tables.flows()?.insert(id, codec::encode(&row).as_slice())?),
                 None => drop(self.tables.flows()?.remove(id)?),

@@ -1,15 +1,15 @@
 //! The rows of flows that a batch holds in memory, and what has happened to nodes in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::job::{Dependent, FlowRow, Node, NodeEnd, NodeState, QueueId};
+use crate::job::{Dependent, FlowRow, IdMap, Node, NodeEnd, NodeState, QueueId};
 use serde::{Deserialize, Serialize};
 
 /// The rows of flows that a batch has read, and what has happened to nodes.
 #[derive(Default)]
 pub(in crate::storage) struct FlowRows {
-    pub(super) flows: BTreeMap<u64, Cached<FlowRow>>,
-    pub(super) nodes: BTreeMap<(u64, u64), Cached<Node>>,
+    pub(super) flows: IdMap<Cached<FlowRow>, u64>,
+    pub(super) nodes: IdMap<Cached<Node>, (u64, u64)>,
     /// What has happened to nodes in this batch, and was not followed up yet.
     pub news: VecDeque<NodeNews>,
 }
@@ -57,6 +57,14 @@ pub(in crate::storage) struct Tell {
     pub ended: Option<NodeState>,
 }
 
+/// The rows that were changed, in the order of their keys.
+pub(super) fn changed_rows<K: Ord, R>(rows: IdMap<Cached<R>, K>) -> Vec<(K, Option<R>)> {
+    let changed = rows.into_iter().filter(|(_, cached)| cached.is_changed);
+    let mut changed: Vec<_> = changed.map(|(key, cached)| (key, cached.row)).collect();
+    changed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    changed
+}
+
 impl FlowRows {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty() && self.nodes.is_empty() && self.news.is_empty()
@@ -72,8 +80,11 @@ impl FlowRows {
         self.news.iter().any(|news| (news.flow, news.node) == (flow, node))
     }
 
-    /// The flows that were changed.
+    /// The flows that were changed, in the order of their numbers.
     pub fn changed(&self) -> Vec<u64> {
-        self.flows.iter().filter(|(_, cached)| cached.is_changed).map(|(id, _)| *id).collect()
+        let changed = self.flows.iter().filter(|(_, cached)| cached.is_changed);
+        let mut changed: Vec<u64> = changed.map(|(id, _)| *id).collect();
+        changed.sort_unstable();
+        changed
     }
 }
