@@ -343,6 +343,17 @@ pub(crate) fn after(
 
 // --- before an end that undoes steps ------------------------------------------------------------
 
+/// How a job ends with this attempt, if it can undo its steps before. A job that runs at most once is not called again.
+pub(crate) fn end_to_undo_before(transition: Transition, attempt: AttemptNumber) -> Option<UndoneEnd> {
+    match transition {
+        _ if attempt.once => None,
+        Transition::End(State::Dead) => Some(UndoneEnd::Dead),
+        Transition::End(State::Cancelled) => Some(UndoneEnd::Cancelled),
+        Transition::Cancel => Some(UndoneEnd::CancelledByRequest),
+        _ => None,
+    }
+}
+
 /// The job was to end after an attempt, and has steps to undo. Its handler is called again for that, with all its attempts.
 pub(crate) fn undo_after_attempt(record: &mut Record, ends: UndoneEnd, now: Now) -> Transition {
     begin_to_undo(record, ends);
@@ -377,7 +388,10 @@ fn undone(record: &mut Record, attempt: AttemptNumber, now: Now) -> Transition {
     };
     record.attempts = attempts;
     end(record, ends.state(), attempt.started_at, now);
-    ends.transition()
+    match ends {
+        UndoneEnd::Dead | UndoneEnd::Cancelled => Transition::End(ends.state()),
+        UndoneEnd::CancelledByRequest => Transition::Cancel,
+    }
 }
 
 // --- what failed --------------------------------------------------------------------------------
@@ -596,14 +610,20 @@ mod tests {
     #[test]
     fn a_job_that_undoes_its_steps_does_not_expire_and_ends_with_the_attempts_that_it_had() {
         let expiry = crate::job::Expiry::after(now(), Duration::from_secs(1));
-        for (ends, state) in [(UndoneEnd::Dead, State::Dead), (UndoneEnd::CancelledByRequest, State::Cancelled)] {
+        let all = [
+            (UndoneEnd::Dead, Transition::End(State::Dead)),
+            (UndoneEnd::Cancelled, Transition::End(State::Cancelled)),
+            (UndoneEnd::CancelledByRequest, Transition::Cancel),
+        ];
+        for (ends, transition) in all {
+            assert_eq!(end_to_undo_before(transition, attempt(3, 3)), Some(ends));
             let mut job = Record { attempts: 3, ..Record::plain() };
             job.extra_mut().expiry = Some(expiry);
             let begun = undo_after_attempt(&mut job, ends, now());
             assert_eq!(begun, Transition::PutOff { due: Due::after(now(), Duration::ZERO), failed: false });
             assert_eq!((job.attempts, job.expiry(), job.undo().map(|undo| undo.ends)), (0, None, Some(ends)));
             let ended = after(&mut job, attempt(2, 9), Ending::Undone, &Retry::none(), now(), 0.5);
-            assert_eq!((ended, job.state, job.attempts, job.undo()), (ends.transition(), state, 3, None));
+            assert_eq!((ended, job.state, job.attempts, job.undo()), (transition, ends.state(), 3, None));
         }
     }
 

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::life::{AttemptNumber, Transition};
 use super::state::State;
 
 /// A job that was to end, and first undoes those of its steps that say how.
@@ -24,29 +23,11 @@ pub(crate) enum UndoneEnd {
 }
 
 impl UndoneEnd {
-    /// How a job ends with this attempt, if it can undo its steps before. A job that runs at most once is not called again.
-    pub fn after(transition: Transition, attempt: AttemptNumber) -> Option<Self> {
-        match transition {
-            _ if attempt.once => None,
-            Transition::End(State::Dead) => Some(Self::Dead),
-            Transition::End(State::Cancelled) => Some(Self::Cancelled),
-            Transition::Cancel => Some(Self::CancelledByRequest),
-            _ => None,
-        }
-    }
-
     /// The state in which the job ends.
     pub fn state(self) -> State {
         match self {
             Self::Dead => State::Dead,
             Self::Cancelled | Self::CancelledByRequest => State::Cancelled,
-        }
-    }
-
-    pub fn transition(self) -> Transition {
-        match self {
-            Self::Dead | Self::Cancelled => Transition::End(self.state()),
-            Self::CancelledByRequest => Transition::Cancel,
         }
     }
 }

@@ -333,7 +333,10 @@ async fn rows_that_a_step_has_written_are_removed_by_its_undo() {
                     Ok(key)
                 };
                 let undo = |key: u64| async move {
-                    let remove = move |tx: &millpond::Transaction<'_>| Ok(drop(tx.open_table(ROWS)?.remove(key)?));
+                    let remove = move |tx: &millpond::Transaction<'_>| {
+                        tx.open_table(ROWS)?.remove(key)?;
+                        Ok(())
+                    };
                     pond.transaction(remove).await
                 };
                 ctx.step_tx("row", write).undo(undo).await?;

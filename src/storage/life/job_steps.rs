@@ -187,7 +187,7 @@ impl Batch<'_> {
         record.extra_mut().has_steps = true;
         let patch = Patch { run_at: waits.then_some(Timestamp::EPOCH), ..Patch::default() };
         let transition = life::steer(&mut record, &patch, self.now);
-        self.rewrite_waiting(id, queue, &stored, record, transition)
+        Ok(self.rewrite_waiting(id, queue, &stored, record, transition)?)
     }
 
     fn remove_steps(&mut self, id: JobId) -> Result<(), Fault> {

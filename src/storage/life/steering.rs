@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{CancelOutcome, EndedJob, JobId, Order, Patch, QueueId, Record, State, Transition, life};
-use crate::storage::life::waiting::Stored;
-use crate::storage::life::{Move, NewHome};
+use crate::job::{CancelOutcome, EndedJob, JobId, Order, Patch, QueueId, State, life};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::place::{KnownQueue, Location, Place};
-use crate::storage::rows::prepared::Prepared;
 use crate::time::Timestamp;
 
 /// The job to change. It is withdrawn from dispatch, so that it does not start meanwhile.
@@ -95,24 +92,6 @@ impl Batch<'_> {
         if stored.place == Place::Blocked && patch.run_at == Some(Timestamp::EPOCH) {
             self.release_blocked(queue, id)?;
         }
-        Ok(())
-    }
-
-    /// Gives a waiting job another record. It keeps its id, and its position within its group.
-    pub(super) fn rewrite_waiting(
-        &mut self,
-        id: JobId,
-        queue: QueueId,
-        stored: &Stored,
-        record: Record,
-        transition: Transition,
-    ) -> Result<(), Error> {
-        let seq = match &stored.place {
-            Place::Member(member) => member.seq,
-            _ => id.get(),
-        };
-        let job = &mut Prepared::new(queue, record, None);
-        self.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
         Ok(())
     }
 

@@ -42,6 +42,24 @@ impl Batch<'_> {
         Ok(Some(Stored { place, record, bytes: row.len() }))
     }
 
+    /// Gives a waiting job another record. It keeps its id, and its position within its group.
+    pub fn rewrite_waiting(
+        &mut self,
+        id: JobId,
+        queue: QueueId,
+        stored: &Stored,
+        record: Record,
+        transition: Transition,
+    ) -> Result<(), Fault> {
+        let seq = match &stored.place {
+            Place::Member(member) => member.seq,
+            _ => id.get(),
+        };
+        let job = &mut Prepared::new(queue, record, None);
+        self.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
+        Ok(())
+    }
+
     /// Moves a job that waits or is a dead letter to another queue. It keeps its id, and joins the end of its group there.
     /// Its unique key is free in the old queue; in the new one no other job may hold it.
     pub fn move_job(&mut self, id: JobId, queue: QueueId, stored: Stored, to: QueueId) -> Result<(), Fault> {

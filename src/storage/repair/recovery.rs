@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::events::Event;
-use crate::job::life::{after_crash, cancel_after_crash, undo_after_crash};
+use crate::job::life::{after_crash, cancel_after_crash, end_to_undo_before, undo_after_crash};
 use crate::job::{
-    AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, UndoneEnd,
-    Witness, blamed, dead_by,
+    AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness,
+    blamed, dead_by,
 };
 use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits};
 use crate::storage::rows::batch::Batch;
@@ -122,7 +122,7 @@ fn bring_back(
     }
     record.extra_mut().crashes = crashes;
     let mut transition = after_crash(&mut record, attempt, blamed, batch.now);
-    if let Some(ends) = UndoneEnd::after(transition, attempt)
+    if let Some(ends) = end_to_undo_before(transition, attempt)
         && batch.has_steps_to_undo(id, &record)?
     {
         transition = undo_after_crash(&mut record, ends);
@@ -166,7 +166,7 @@ fn cancel_orphan(
     // The mark can have been written for the request alone, and then it does not know the attempt.
     let attempt = AttemptNumber { number: record.attempts.saturating_add(1), ..attempt };
     let transition = cancel_after_crash(&mut record, attempt, &reason, batch.now);
-    if let Some(ends) = UndoneEnd::after(transition, attempt)
+    if let Some(ends) = end_to_undo_before(transition, attempt)
         && batch.has_steps_to_undo(id, &record)?
     {
         undo_after_crash(&mut record, ends);

@@ -13,7 +13,7 @@ use crate::handler::CompleteHook;
 use crate::job::life;
 use crate::job::{
     AttemptNumber, BucketKey, BucketState, Change, CircuitStep, Coder, EndTexts, JobId, Opened, QueueId, ReadyJob,
-    Record, Retry, State, Transition, UndoneEnd,
+    Record, Retry, State, Transition,
 };
 use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
@@ -262,7 +262,7 @@ impl Finish {
 
     /// If the job ends as dead or cancelled and has steps to undo, its handler is called again for that, and the job ends after it.
     fn undo_before_end(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let Some(ends) = UndoneEnd::after(self.transition, self.attempt) else { return Ok(()) };
+        let Some(ends) = life::end_to_undo_before(self.transition, self.attempt) else { return Ok(()) };
         let id = self.id();
         let Some(more) = &mut self.more else { return Ok(()) };
         if batch.has_steps_to_undo(id, &more.record)? {
@@ -332,7 +332,7 @@ impl Finish {
         let mut record = self.record().clone();
         let transition = life::cancel_requested(&mut record, self.attempt, &reason, batch.now);
         let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
-        if let Some(ends) = UndoneEnd::after(transition, self.attempt)
+        if let Some(ends) = life::end_to_undo_before(transition, self.attempt)
             && batch.has_steps_to_undo(id, &record)?
             && let Transition::PutOff { due, failed } = life::undo_after_attempt(&mut record, ends, batch.now)
         {
