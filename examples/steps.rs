@@ -1,4 +1,5 @@
-//! Steps: a handler that survives the death of the process in its middle, and a loop of questions and tools as agents have it.
+//! Steps: a handler that survives the death of the process in its middle, one that undoes what it has done when its job is cancelled,
+//! and a loop of questions and tools as agents have it.
 //!
 //! `cargo run --example steps`. It starts itself a second time, and that process dies behind its first step.
 
@@ -55,9 +56,22 @@ async fn main() -> Result<(), BoxError> {
     pond.signal_job(order, "approved", "ada").await?;
     println!("order 7: {:?}", output::<Order>(&pond, order).await?);
     println!("the agent has said: {:?}", output::<Question>(&pond, question).await?);
+    cancelled(&pond).await?;
     let shipments = pond.begin_read()?.open_table(SHIPMENTS)?;
     println!("order 7 was {}", shipments.get(7)?.map(|row| row.value().to_owned()).unwrap_or_default());
     pond.shutdown(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+/// Cancels an order that waits for its approval: its charge is refunded, and then it is cancelled.
+async fn cancelled(pond: &Millpond) -> Result<(), BoxError> {
+    let id = pond.send(Order { number: 8 }).await?.id;
+    while pond.steps(id)?.iter().all(|step| step.name != "approved") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    pond.cancel(id, "changed my mind").await?;
+    let order = pond.finished(id).await?;
+    println!("order 8: {}, because {:?}", order.state, order.reason.unwrap_or_default());
     Ok(())
 }
 
@@ -69,7 +83,7 @@ fn work(pond: &Millpond, dies: bool) -> Result<(), BoxError> {
     pond.worker("orders")
         .handle(move |job: Job<Order>, ctx: Context| async move {
             let number = job.number;
-            let receipt: String = ctx.step("charge", || charge(number)).await?;
+            let receipt: String = ctx.step("charge", || charge(number)).undo(refund).await?;
             if dies {
                 println!("the process dies behind the first step");
                 std::process::abort();
@@ -106,6 +120,11 @@ fn work(pond: &Millpond, dies: bool) -> Result<(), BoxError> {
 async fn charge(order: u64) -> Result<String, BoxError> {
     println!("charges order {order}");
     Ok(format!("receipt {order}"))
+}
+
+async fn refund(receipt: String) -> Result<(), BoxError> {
+    println!("refunds {receipt}");
+    Ok(())
 }
 
 /// Stands for the call of a model.

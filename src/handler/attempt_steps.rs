@@ -17,6 +17,8 @@ pub(crate) struct StepsOfAttempt {
     pub used: HashMap<String, u32>,
     /// The attempt has stored the result of a step.
     pub has_stored: bool,
+    /// The attempt has stored a step that says how to undo it.
+    pub has_stored_undoable: bool,
     /// Why the handler leaves, if it sleeps or waits.
     pub suspension: Option<Suspension>,
     /// How to undo the steps to which a handler has come that is called for that, in their order.
@@ -28,8 +30,8 @@ pub(crate) struct StepsOfAttempt {
 impl StepsOfAttempt {
     /// With the steps that are stored.
     pub fn of(rows: Vec<(String, StepRow)>) -> Self {
-        let rows = rows.into_iter().collect();
-        Self { rows, used: HashMap::new(), has_stored: false, suspension: None, undos: Vec::new(), is_undone: false }
+        let (rows, used, undos) = (rows.into_iter().collect(), HashMap::new(), Vec::new());
+        Self { rows, used, has_stored: false, has_stored_undoable: false, suspension: None, undos, is_undone: false }
     }
 }
 

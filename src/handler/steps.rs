@@ -317,6 +317,7 @@ impl Context {
         let what = self.put_step(steps, name, step).await?;
         if let Some(steps) = &mut *self.facts().steps() {
             steps.has_stored = true;
+            steps.has_stored_undoable |= matches!(what, StepWhat::Undoable(_));
         }
         done(name, what)
     }

@@ -13,6 +13,11 @@ impl AttemptFacts {
         self.job.record.undo().is_some()
     }
 
+    /// Whether the job has steps to undo before it ends, as far as this attempt knows: not if it undoes them already.
+    pub fn has_steps_to_undo(&self) -> bool {
+        !self.is_undoing() && self.steps().as_ref().is_some_and(|steps| steps.has_steps_to_undo())
+    }
+
     /// Whether all steps of its job are undone that say how.
     pub fn is_undone(&self) -> bool {
         self.steps().as_ref().is_some_and(|steps| steps.is_undone)
@@ -60,6 +65,10 @@ impl AttemptFacts {
 }
 
 impl StepsOfAttempt {
+    fn has_steps_to_undo(&self) -> bool {
+        self.has_stored_undoable || self.rows.values().any(|row| matches!(row.what, StepWhat::Undoable(_)))
+    }
+
     /// The name of a step that is to be undone, and is not among these.
     fn not_among(&self, undos: &[UndoStep]) -> Option<&str> {
         let to_undo = self.rows.iter().filter(|(_, row)| matches!(row.what, StepWhat::Undoable(_)));

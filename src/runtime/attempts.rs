@@ -12,7 +12,7 @@ use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::executor::{Attempt, AttemptTask, Lost, Report, cannot_undo};
 use crate::handler::CompleteHook;
-use crate::job::life::after;
+use crate::job::life::{after, end_to_undo_before};
 use crate::job::{
     AT_MOST_ONCE, AttemptNumber, BucketKey, Change, CircuitStep, Ending, FailureKind, Reported, State, StoredLog,
     Transition, Verdict,
@@ -311,8 +311,11 @@ impl Engine {
             }
         };
         let took = attempt.took(now);
-        log::attempt_ended(attempt, transition, more.as_deref(), took, now);
-        attempt.binding.meters.ended(attempt.job().kind(), || end_of(transition, more.as_deref()), took);
+        // The writer decides that, and finds the same unless the attempt has not asked for the steps of its job.
+        let undoes = end_to_undo_before(transition, number).is_some() && attempt.facts.has_steps_to_undo();
+        log::attempt_ended(attempt, transition, undoes, more.as_deref(), took, now);
+        let end = || if undoes { Some(End::Retried) } else { end_of(transition, more.as_deref()) };
+        attempt.binding.meters.ended(attempt.job().kind(), end, took);
         // The writes with the completion may fail, and then the job is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
@@ -440,7 +443,7 @@ fn waited(attempt: &Attempt) -> Duration {
 fn end_of(transition: Transition, more: Option<&More>) -> Option<End> {
     match transition {
         Transition::End(State::Completed) => Some(End::Completed),
-        Transition::End(State::Cancelled) => Some(End::Cancelled),
+        Transition::End(State::Cancelled) | Transition::Cancel => Some(End::Cancelled),
         Transition::End(_) => Some(End::Dead),
         Transition::PutOff { failed: true, .. } => Some(End::Retried),
         Transition::PutOff { .. } => Some(End::Snoozed),

@@ -12,12 +12,24 @@ use crate::time::Now;
 use crate::writer::More;
 
 /// Logs that an attempt has ended. Its end is not durable yet.
-pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Option<&More>, took: Duration, now: Now) {
+///
+/// `undoes` says that the job is to end, and undoes its steps first.
+pub(super) fn attempt_ended(
+    ended: &Attempt,
+    transition: Transition,
+    undoes: bool,
+    more: Option<&More>,
+    took: Duration,
+    now: Now,
+) {
     let facts = &ended.facts;
     let (id, queue, kind, attempt) = (facts.id().get(), &*facts.queue, &*facts.kind, facts.attempt);
     let error = || told(more.and_then(More::error).unwrap_or_default());
     let reason = || told(more.and_then(More::reason).unwrap_or_default());
     match transition {
+        _ if undoes => {
+            tracing::info!(id, queue, kind, attempt, ?took, reason = %reason(), error = %error(), "undoes its steps");
+        }
         Transition::End(State::Completed) if more.is_some_and(|more| !more.hooks.is_empty()) => {
             tracing::debug!(id, queue, kind, attempt, ?took, "its handler has returned: its writes follow");
         }
@@ -36,7 +48,7 @@ pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Optio
             }
             None => tracing::debug!(id, queue, kind, attempt, ?took, "given back"),
         },
-        Transition::End(State::Cancelled) => {
+        Transition::End(State::Cancelled) | Transition::Cancel => {
             tracing::info!(id, queue, kind, attempt, ?took, reason = %reason(), "cancelled")
         }
         Transition::End(_) => {

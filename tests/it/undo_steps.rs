@@ -104,6 +104,7 @@ async fn a_dead_letter_has_undone_its_steps_the_last_one_first() {
     let undoing = told(|event| matches!(event, Event::Undoing { reason, .. } if reason == "sold out"));
     assert!(undoing.is_some() && undoing < told(|event| matches!(event, Event::Dead { .. })), "{heard:#?}");
     assert_eq!(heard.iter().filter(|event| matches!(event, Event::Dead { .. })).count(), 1);
+    assert_eq!(pond.finished(id).await.unwrap().state, State::Dead);
     assert_eq!(pond.queue("q").unwrap().counts().dead, 1);
     assert_sound(&pond).await;
 }
