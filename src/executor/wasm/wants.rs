@@ -13,11 +13,11 @@ use super::scan::starts_within;
 use crate::error::PluginError;
 
 /// The export that makes a component a handler.
-pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.1";
+pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.2";
 
 /// The interfaces of the contract that every plugin can import.
-const OFFERED: [&str; 10] =
-    ["types", "attempt", "outcome", "log", "config", "state", "enqueue", "progress", "clock", "random"];
+const OFFERED: [&str; 11] =
+    ["types", "attempt", "outcome", "log", "config", "state", "enqueue", "steps", "progress", "clock", "random"];
 
 /// The interface of the contract that a plugin can import if it is granted hosts.
 const HTTP: &str = "outbound-http";

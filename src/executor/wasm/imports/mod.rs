@@ -10,6 +10,7 @@ mod outcome;
 mod progress;
 mod random;
 mod state;
+mod steps;
 
 use wasmtime::component::{HasSelf, Linker};
 
