@@ -73,7 +73,8 @@
 //!
 //! # What a handler can do
 //!
-//! [`state`] and [`enqueue`] commit with the job's completion, exactly once; [`log`](mod@log) and [`progress`] tell the operator; [`config`]
+//! [`state`] and [`enqueue`] commit with the job's completion, exactly once; [`steps`] stores what is done before the end, lets a job sleep
+//! for days, and waits for signals; [`log`](mod@log) and [`progress`] tell the operator; [`config`]
 //! has the operator's settings; [`attempt`], [`clock`] and [`random`] say what they are called. There are no files, sockets
 //! or environment variables in the sandbox; `std::time::SystemTime::now` and `std::thread` panic there.
 //!
@@ -105,6 +106,7 @@ pub mod log;
 pub mod progress;
 pub mod random;
 pub mod state;
+pub mod steps;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
