@@ -31,6 +31,7 @@ mod reuse;
 mod service;
 mod state;
 mod status;
+mod steps;
 mod threads;
 mod threats;
 mod told;
