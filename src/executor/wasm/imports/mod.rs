@@ -4,6 +4,7 @@ mod attempt;
 mod clock;
 mod config;
 mod enqueue;
+mod flow;
 mod log;
 mod outbound_http;
 mod outcome;
