@@ -7,6 +7,7 @@
 import * as attemptCalls from "millpond:jobs/attempt@0.1.2";
 import * as configCalls from "millpond:jobs/config@0.1.2";
 import * as enqueueCalls from "millpond:jobs/enqueue@0.1.2";
+import * as flowCalls from "millpond:jobs/flow@0.1.2";
 import * as logCalls from "millpond:jobs/log@0.1.2";
 import * as outcomeCalls from "millpond:jobs/outcome@0.1.2";
 import * as progressCalls from "millpond:jobs/progress@0.1.2";
@@ -222,6 +223,12 @@ export const steps = {
     return signal === null ? null : JSON.parse(toText(signal));
   },
 };
+
+/** What the job or signal of this name in the job's flow has returned, read from JSON, or null. Needs a grant. */
+export function flowResult(name) {
+  const bytes = refusedAs("flow result", () => flowCalls.getResult(name)) ?? null;
+  return bytes === null ? null : JSON.parse(toText(bytes));
+}
 
 /** The host's refusals are values such as `{ tag: "quota-exceeded" }`: an error with words is worth more. */
 function refusedAs(what, call) {

@@ -4,10 +4,10 @@ import json
 import traceback
 
 from componentize_py_types import Err
-from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, outcome as _outcome, progress as _progress, state as _state, steps as _steps
+from wit_world.imports import attempt, config, enqueue as _enqueue, flow as _flow, log as _log, outcome as _outcome, progress as _progress, state as _state, steps as _steps
 from wit_world.imports.types import HandleError_Cancel, HandleError_DeadLetter, HandleError_Retry, HandleError_Snooze, RetryRequest
 
-__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "Suspended", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress", "steps"]
+__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "Suspended", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress", "steps", "flow_result"]
 
 
 class Retry(Exception):
@@ -227,3 +227,9 @@ class steps:
         """What was sent with the signal of this name, or None after the timeout. Raises `Suspended` until then."""
         signal = _refused_as("step", _steps.wait_for, name, None if timeout is None else _nanoseconds(timeout))
         return None if signal is None else json.loads(signal)
+
+
+def flow_result(name):
+    """What the job or signal of this name in the job's flow has returned, read from JSON, or None. Needs a grant."""
+    result = _refused_as("flow result", _flow.get_result, name)
+    return None if result is None else json.loads(result)

@@ -2588,6 +2588,147 @@ pub mod millpond {
 
     }
 
+    /// What the other jobs of the job's flow have returned.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod flow {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      /// Why a call was refused. The attempt can continue.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted the results of other jobs.
+        AccessDenied,
+        /// The job belongs to no flow, or to one that is kept no longer.
+        NoFlow,
+        /// The flow has no job or signal of this name.
+        NoSuchName,
+        /// The file cannot be read at the moment. Return `retry`.
+        StoreUnavailable,
+        /// Any other error, described in text.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::NoFlow => {
+              f.debug_tuple("Error::NoFlow").finish()
+            }
+            Error::NoSuchName => {
+              f.debug_tuple("Error::NoSuchName").finish()
+            }
+            Error::StoreUnavailable => {
+              f.debug_tuple("Error::StoreUnavailable").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      #[allow(unused_unsafe, clippy::all)]
+      /// What the job of this name has returned, or what was sent with the signal of this name. `none` if there is nothing, or it
+      /// has not completed. The Rust interface returns and sends JSON.
+      #[allow(async_fn_in_trait)]
+      pub fn get_result(name: &str,) -> ::core::result::Result<::core::option::Option<_rt::Vec::<u8>>,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/flow@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "get-result"]
+            fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result13 = match l3 {
+            0 => {
+              let e = {
+                let l4 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+
+                match l4 {
+                  0 => None,
+                  1 => {
+                    let e = {
+                      let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l6 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len7 = l6;
+
+                      <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l5.cast(), len7, len7))
+                    };
+                    Some(e)
+                  }
+                  _ => _rt::invalid_enum_discriminant(),
+                }
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l8 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v12 = match l8 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  1 => {
+                    Error::NoFlow
+                  }
+                  2 => {
+                    Error::NoSuchName
+                  }
+                  3 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 4, "invalid enum discriminant");
+                    let e12 = {
+                      let l9 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l10 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len11 = l10;
+                      let bytes11 = _rt::Vec::from_raw_parts(l9.cast(), len11, len11);
+
+                      _rt::string_lift(bytes11)
+                    };
+                    Error::Other(e12)
+                  }
+                };
+
+                v12
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result13
+        }
+      }
+
+    }
+
     /// The progress of the attempt, for the operator. The last report is kept with the attempt, however it ends.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod progress {
@@ -3411,9 +3552,9 @@ macro_rules! __export_job_handler_impl {
     #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3600] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8e\x1b\x01A\x02\x01\
-A\x1e\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3754] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa8\x1c\x01A\x02\x01\
+A\x20\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
@@ -3475,24 +3616,27 @@ k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\
 names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
 es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
 \x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
-steps@0.1.2\x05\x0a\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\
-\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.2\x05\x0b\
-\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\
-\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0c\x01B\x05\x01@\0\0w\x04\0\x0e\
-get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
-\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0d\x01B\x0f\x02\x03\x02\x01\x01\x04\
-\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
-\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
-r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
-\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
-s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
-\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
-/outbound-http@0.1.2\x05\x0e\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\
-\x0f\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payloa\
-d\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.2\x05\x10\
-\x04\0\x1fmillpond:jobs/job-handler@0.1.2\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
-bindgen-rust\x060.61.1";
+steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
+such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
+p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
+\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
+donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
+jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
+\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
+B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
+\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
+\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
+\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
+\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
+sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
+out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
+\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x02\x03\0\0\x0chandle-e\
+rror\x01B\x06\x02\x03\x02\x01\x10\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\
+\x01\x01\x01@\x01\x07payload\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond\
+:jobs/handler@0.1.2\x05\x11\x04\0\x1fmillpond:jobs/job-handler@0.1.2\x04\0\x0b\x11\
+\x01\0\x0bjob-handler\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-com\
+ponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
   };
   )
 }
@@ -3503,9 +3647,9 @@ pub use __export_job_handler_impl as export;
 #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3555] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc1\x1a\x01A\x02\x01\
-A\x1b\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3709] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdb\x1b\x01A\x02\x01\
+A\x1d\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
@@ -3567,22 +3711,25 @@ k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\
 names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
 es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
 \x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
-steps@0.1.2\x05\x0a\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\
-\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.2\x05\x0b\
-\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\
-\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0c\x01B\x05\x01@\0\0w\x04\0\x0e\
-get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
-\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0d\x01B\x0f\x02\x03\x02\x01\x01\x04\
-\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
-\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
-r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
-\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
-s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
-\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
-/outbound-http@0.1.2\x05\x0e\x04\0?millpond:jobs/job-handler-with-all-of-its-exp\
-orts-removed@0.1.2\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
-bindgen-rust\x060.61.1";
+steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
+such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
+p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
+\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
+donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
+jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
+\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
+B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
+\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
+\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
+\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
+\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
+sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
+out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
+\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x04\0?millpond:jobs/job\
+-handler-with-all-of-its-exports-removed@0.1.2\x04\0\x0b1\x01\0+job-handler-with\
+-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dw\
+it-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]

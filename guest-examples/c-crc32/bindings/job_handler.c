@@ -161,6 +161,11 @@ extern void __wasm_import_millpond_jobs_steps_sleep(uint8_t *, size_t, int64_t, 
 __attribute__((__import_module__("millpond:jobs/steps@0.1.2"), __import_name__("wait-for")))
 extern void __wasm_import_millpond_jobs_steps_wait_for(uint8_t *, size_t, int32_t, int64_t, uint8_t *);
 
+// Imported Functions from `millpond:jobs/flow@0.1.2`
+
+__attribute__((__import_module__("millpond:jobs/flow@0.1.2"), __import_name__("get-result")))
+extern void __wasm_import_millpond_jobs_flow_get_result(uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `millpond:jobs/progress@0.1.2`
 
 __attribute__((__import_module__("millpond:jobs/progress@0.1.2"), __import_name__("report")))
@@ -497,6 +502,23 @@ void millpond_jobs_steps_result_option_list_u8_error_free(millpond_jobs_steps_re
     job_handler_option_list_u8_free(&ptr->val.ok);
   } else {
     millpond_jobs_steps_error_free(&ptr->val.err);
+  }
+}
+
+void millpond_jobs_flow_error_free(millpond_jobs_flow_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 4: {
+      job_handler_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void millpond_jobs_flow_result_option_list_u8_error_free(millpond_jobs_flow_result_option_list_u8_error_t *ptr) {
+  if (!ptr->is_err) {
+    job_handler_option_list_u8_free(&ptr->val.ok);
+  } else {
+    millpond_jobs_flow_error_free(&ptr->val.err);
   }
 }
 
@@ -1413,6 +1435,67 @@ bool millpond_jobs_steps_wait_for(job_handler_string_t *name, millpond_jobs_step
           break;
         }
         case 5: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool millpond_jobs_flow_get_result(job_handler_string_t *name, job_handler_option_list_u8_t *ret, millpond_jobs_flow_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_flow_get_result((uint8_t *) (*name).ptr, (*name).len, ptr);
+  millpond_jobs_flow_result_option_list_u8_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      job_handler_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (job_handler_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_flow_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
           variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
           break;
         }

@@ -313,6 +313,33 @@ typedef struct {
   } val;
 } millpond_jobs_steps_result_option_list_u8_error_t;
 
+// Why a call was refused. The attempt can continue.
+typedef struct millpond_jobs_flow_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_flow_error_t;
+
+// The operator has not granted the results of other jobs.
+#define MILLPOND_JOBS_FLOW_ERROR_ACCESS_DENIED 0
+// The job belongs to no flow, or to one that is kept no longer.
+#define MILLPOND_JOBS_FLOW_ERROR_NO_FLOW 1
+// The flow has no job or signal of this name.
+#define MILLPOND_JOBS_FLOW_ERROR_NO_SUCH_NAME 2
+// The file cannot be read at the moment. Return `retry`.
+#define MILLPOND_JOBS_FLOW_ERROR_STORE_UNAVAILABLE 3
+// Any other error, described in text.
+#define MILLPOND_JOBS_FLOW_ERROR_OTHER 4
+
+typedef struct {
+  bool is_err;
+  union {
+    job_handler_option_list_u8_t ok;
+    millpond_jobs_flow_error_t err;
+  } val;
+} millpond_jobs_flow_result_option_list_u8_error_t;
+
 typedef struct {
   bool is_some;
   uint64_t val;
@@ -486,6 +513,11 @@ extern bool millpond_jobs_steps_sleep(job_handler_string_t *name, millpond_jobs_
 // the first call, it returns `none` if the signal has not come in this time.
 extern bool millpond_jobs_steps_wait_for(job_handler_string_t *name, millpond_jobs_steps_duration_t *maybe_timeout, job_handler_option_list_u8_t *ret, millpond_jobs_steps_error_t *err);
 
+// Imported Functions from `millpond:jobs/flow@0.1.2`
+// What the job of this name has returned, or what was sent with the signal of this name. `none` if there is nothing, or it
+// has not completed. The Rust interface returns and sends JSON.
+extern bool millpond_jobs_flow_get_result(job_handler_string_t *name, job_handler_option_list_u8_t *ret, millpond_jobs_flow_error_t *err);
+
 // Imported Functions from `millpond:jobs/progress@0.1.2`
 // Reports that `done` of `total` units are done. Reports are not part of the transaction. If there are many in a short
 // time, only the last one is shown.
@@ -573,6 +605,10 @@ void millpond_jobs_steps_result_void_error_free(millpond_jobs_steps_result_void_
 void millpond_jobs_steps_option_duration_free(millpond_jobs_steps_option_duration_t *ptr);
 
 void millpond_jobs_steps_result_option_list_u8_error_free(millpond_jobs_steps_result_option_list_u8_error_t *ptr);
+
+void millpond_jobs_flow_error_free(millpond_jobs_flow_error_t *ptr);
+
+void millpond_jobs_flow_result_option_list_u8_error_free(millpond_jobs_flow_result_option_list_u8_error_t *ptr);
 
 void job_handler_option_u64_free(job_handler_option_u64_t *ptr);
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::enqueue::{self, NewJob};
+use crate::flow;
 #[cfg(feature = "outbound-http")]
 use crate::http;
 use crate::log::Level;
@@ -154,6 +155,13 @@ pub(crate) fn step_sleep(name: &str, time: Duration) -> Result<(), Refusal> {
 
 pub(crate) fn step_wait_for(name: &str, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, Refusal> {
     ask(|attempt| attempt.steps.wait_for(name, timeout, attempt.facts.now()))
+}
+
+pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
+    ask(|attempt| match &attempt.flow {
+        None => Err(flow::Error::NoFlow),
+        Some(results) => results.get(name).cloned().map(Some).ok_or(flow::Error::NoSuchName),
+    })
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

@@ -9,6 +9,7 @@ use crate::bindings::millpond::jobs::types::{HandleError, Instant, RetryRequest}
 use crate::bindings::millpond::jobs::{self as contract};
 use crate::enqueue::{self, Conflict, Hold, NewJob};
 use crate::error::Verdict;
+use crate::flow;
 use crate::handler::Handler;
 #[cfg(feature = "outbound-http")]
 use crate::http;
@@ -281,6 +282,16 @@ fn step_refusal(error: contract::steps::Error) -> Refusal {
         contract::steps::Error::StoreUnavailable => Refusal::StoreUnavailable,
         contract::steps::Error::Other(what) => Refusal::Other(what),
     }
+}
+
+pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
+    contract::flow::get_result(name).map_err(|error| match error {
+        contract::flow::Error::AccessDenied => flow::Error::AccessDenied,
+        contract::flow::Error::NoFlow => flow::Error::NoFlow,
+        contract::flow::Error::NoSuchName => flow::Error::NoSuchName,
+        contract::flow::Error::StoreUnavailable => flow::Error::StoreUnavailable,
+        contract::flow::Error::Other(what) => flow::Error::Other(what),
+    })
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

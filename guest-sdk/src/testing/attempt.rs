@@ -93,6 +93,8 @@ pub(crate) struct Attempt {
     pub config: BTreeMap<String, String>,
     pub state: Overlay,
     pub steps: Steps,
+    /// The results of the job's flow, if it belongs to one.
+    pub flow: Option<BTreeMap<String, Vec<u8>>>,
     pub logs: Vec<Line>,
     pub enqueued: Vec<NewJob>,
     pub progress: Option<(u64, Option<u64>, Option<String>)>,

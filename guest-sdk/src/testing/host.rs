@@ -37,6 +37,7 @@ pub struct Host {
     facts: Facts,
     config: BTreeMap<String, String>,
     grants: Option<Vec<Grant>>,
+    flow: Option<BTreeMap<String, Vec<u8>>>,
     committed: BTreeMap<String, Vec<u8>>,
     /// Of the job at hand, or of the one that has ended last.
     steps: BTreeMap<String, Step>,
@@ -81,6 +82,18 @@ impl Host {
             Some((kind, queue)) => Grant { kind: kind.to_owned(), queue: Some(queue.to_owned()) },
         });
         self.grants = Some(grants.collect());
+        self
+    }
+
+    /// With a job or signal of this name in the job's flow, and its result, which is written as JSON. Without this the job belongs to
+    /// no flow.
+    ///
+    /// # Panics
+    /// If the result has no JSON.
+    #[must_use]
+    pub fn flow_result<T: Serialize + ?Sized>(mut self, name: &str, result: &T) -> Self {
+        let result = serde_json::to_vec(result).expect("a result with JSON");
+        self.flow.get_or_insert_default().insert(name.to_owned(), result);
         self
     }
 
@@ -245,6 +258,7 @@ impl Host {
             state: Overlay::new(self.committed.clone()),
             steps: Steps::new(self.steps.clone()),
             grants: self.grants.clone(),
+            flow: self.flow.clone(),
             random: self.facts.seed,
             #[cfg(feature = "outbound-http")]
             web: self.web.clone(),

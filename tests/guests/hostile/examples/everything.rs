@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millpond_guest::bindings::millpond::jobs::outcome;
 use millpond_guest::enqueue::{NewJob, Unique, enqueue_many};
-use millpond_guest::{Error, Raw, Result, attempt, clock, config, info, progress, random, state, steps};
+use millpond_guest::{Error, Raw, Result, attempt, clock, config, flow, info, progress, random, state, steps};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -61,5 +61,6 @@ fn of_0_1_2() -> Result<String> {
     let number = steps::step("number", || Ok::<_, Error>(7))?;
     steps::sleep("sleep", Duration::ZERO)?;
     let signal = steps::wait_for::<String>("signal", Some(Duration::ZERO))?;
-    Ok(format!("{number} {signal:?}"))
+    let result = flow::result_raw("another job").is_err();
+    Ok(format!("{number} {signal:?} {result}"))
 }

@@ -1,8 +1,8 @@
-//! Does no harm: it takes the steps that its payload says, and tells what came of them.
+//! Does no harm: it takes the steps and reads the results that its payload says, and tells what came of them.
 
 use std::time::Duration;
 
-use millpond_guest::{Error, OrElse, Raw, Result, attempt, info, steps};
+use millpond_guest::{Error, OrElse, Raw, Result, attempt, flow, info, steps};
 
 /// A line for each call, its words separated by tabs; a minus sign is a timeout that is not set. `fail` is the number of an attempt, up to
 /// which the attempts fail there.
@@ -41,6 +41,11 @@ fn call(line: &str) -> Result<String> {
             let timeout = (timeout != "-").then(|| time(timeout));
             Ok(steps::wait_for::<String>(name, timeout)?.unwrap_or_else(|| "timeout".to_owned()))
         }
+        ["result", name] => Ok(match flow::result::<String>(name)? {
+            Some(result) => result,
+            None => "none".to_owned(),
+        }),
+        ["refused", name] => Ok(format!("{:?}", flow::result_raw(name).unwrap_err())),
         ["ignored-sleep", name, nanoseconds] => {
             let slept = steps::sleep(name, time(nanoseconds));
             Ok(if slept.is_ok() { "slept" } else { "suspended" }.to_owned())
