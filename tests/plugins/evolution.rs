@@ -51,7 +51,7 @@ async fn everything(guest: Plugin) -> (Millpond, Vec<String>) {
 const OF_0_1_0: [&str; 6] = ["1 of 5", "1 job q", "false true", "value 2 true", "true 8 true", "as set"];
 const OF_0_1_1: [&str; 3] =
     [r#"5 Some("orders") 5 true"#, r#"["a", "b"] Some("ada") n= tenant=ada"#, "true None false"];
-const OF_0_1_2: &str = "7 None";
+const OF_0_1_2: &str = "7 None true";
 
 #[tokio::test]
 async fn a_guest_of_the_first_version_can_call_every_function() {
@@ -116,7 +116,7 @@ fn a_guest_that_uses_nothing_new_imports_nothing_new() {
     }
     assert_eq!(uses(hostile("fork_bomb")), [""; 0], "a follow-up without new options");
     assert_eq!(uses(hostile("until_cancelled")), ["set-rate-limited-queue"]);
-    assert_eq!(uses(hostile("steps_as_told")), ["begin", "finish", "sleep", "wait-for"]);
+    assert_eq!(uses(hostile("steps_as_told")), ["begin", "finish", "sleep", "wait-for", "get-result"]);
     assert!(uses(hostile("everything")).len() > 15);
 }
 

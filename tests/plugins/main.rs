@@ -13,6 +13,7 @@ mod checked;
 mod crash;
 mod evolution;
 mod examples;
+mod flow_results;
 mod follow_up_options;
 mod follow_ups;
 mod guest;
