@@ -198,7 +198,7 @@ async fn a_plugin_finishes_only_steps_that_it_has_begun() {
     let of_one = [invalid, "a", invalid, "1", "1", "a#2"];
     let numbered = ["1", invalid, invalid, invalid, invalid, invalid, invalid];
     let begun = [invalid, invalid, invalid];
-    let others = ["suspended", "b", "changed", "slept", "timeout"];
+    let others = ["suspended", "suspended", "suspended", "b", "changed", "slept", "timeout"];
     assert_eq!(result(&pond, id), [&of_one[..], &numbered, &begun, &others].concat());
     assert_sound(&pond).await;
 }
@@ -255,6 +255,7 @@ fn the_mock_host_refuses_the_steps_that_the_queue_refuses() {
     for refused in ["step\t\tx", "step\ta#2\tx", &format!("step\t{}\tx", "n".repeat(1_100))] {
         assert!(run(&[refused]).is_retried(), "{refused}");
     }
+    assert!(Host::new().run(|| millpond_guest::steps::sleep("for ever", Duration::MAX), &()).is_suspended());
     assert!(run(&["many\t1000"]).is_done() && run(&["many\t1001"]).is_retried());
     assert!(run(&["large\ta\t1000000", "large\tb\t100000"]).is_retried());
     assert!(run(&["step\ta\tx", "step\ta\tx", "retry"]).is_retried());

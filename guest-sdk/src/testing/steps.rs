@@ -56,7 +56,7 @@ impl Steps {
     pub fn sleep(&mut self, name: &str, time: Duration, now: SystemTime) -> Result<(), Refusal> {
         let name = self.numbered(name)?;
         if !self.stored.contains_key(&name) {
-            self.put(&name, Step::Sleeps(now + time))?;
+            self.put(&name, Step::Sleeps(after(now, time)))?;
         }
         match self.stored.get(&name) {
             Some(Step::Sleeps(until)) if *until <= now => Ok(()),
@@ -73,7 +73,7 @@ impl Steps {
     ) -> Result<Option<Vec<u8>>, Refusal> {
         let name = self.numbered(name)?;
         if !self.stored.contains_key(&name) {
-            self.put(&name, Step::Waits(timeout.map(|timeout| now + timeout)))?;
+            self.put(&name, Step::Waits(timeout.map(|timeout| after(now, timeout))))?;
         }
         match self.stored.get(&name) {
             Some(Step::Signalled(signal)) => Ok(Some(signal.clone())),
@@ -104,6 +104,11 @@ impl Steps {
         self.stored.insert(name.to_owned(), step);
         Ok(())
     }
+}
+
+/// The contract has durations of 64 bits in nanoseconds.
+fn after(now: SystemTime, time: Duration) -> SystemTime {
+    now + time.min(Duration::from_nanos(u64::MAX))
 }
 
 fn changed(name: &str, why: &str) -> Refusal {

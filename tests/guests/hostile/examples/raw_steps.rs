@@ -33,6 +33,8 @@ fn raw_steps() -> Result<Vec<String>> {
     told.extend(["a#2", "a#1", "a#02", "a#+2", "a#", "#", ""].map(finished));
     told.extend(["", "a#2", &"n".repeat(2_000)].map(begun));
     told.push(steps::sleep("a sleep", HOUR).map_or_else(refusal, |()| "slept".to_owned()));
+    told.push(steps::sleep("for ever", u64::MAX).map_or_else(refusal, |()| "slept".to_owned()));
+    told.push(steps::wait_for("for ever too", Some(u64::MAX)).map_or_else(refusal, |_| "timeout".to_owned()));
     told.push(begun("b"));
     told.push(finished("a sleep"));
     told.push(steps::sleep("b", 0).map_or_else(refusal, |()| "slept".to_owned()));
