@@ -6,7 +6,7 @@ mod plugin;
 
 use std::path::{Path, PathBuf};
 
-use crate::job::{JobId, State};
+use crate::job::{JobId, STEP_BYTES_MAX, STEPS_MAX, State};
 use crate::text::{printable, told};
 use panics::text_of;
 #[cfg(feature = "wasm")]
@@ -570,6 +570,11 @@ fn shown(path: &Path) -> String {
 impl Error {
     pub(crate) fn config(field: &'static str, reason: String) -> Self {
         Self::InvalidConfig { field, reason }
+    }
+
+    /// The job would have too many steps.
+    pub(crate) fn too_many_steps(id: JobId) -> Self {
+        Self::TooManySteps { id, steps_max: STEPS_MAX, bytes_max: STEP_BYTES_MAX }
     }
 
     /// The system could not start a thread.

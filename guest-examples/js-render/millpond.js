@@ -4,13 +4,15 @@
 // (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return. componentize-js 0.23 traps on
 // a negative BigInt: there a counter can only go up.
 
-import * as attemptCalls from "millpond:jobs/attempt@0.1.1";
-import * as configCalls from "millpond:jobs/config@0.1.1";
-import * as enqueueCalls from "millpond:jobs/enqueue@0.1.1";
-import * as logCalls from "millpond:jobs/log@0.1.1";
-import * as outcomeCalls from "millpond:jobs/outcome@0.1.1";
-import * as progressCalls from "millpond:jobs/progress@0.1.1";
-import * as stateCalls from "millpond:jobs/state@0.1.1";
+import * as attemptCalls from "millpond:jobs/attempt@0.1.2";
+import * as configCalls from "millpond:jobs/config@0.1.2";
+import * as enqueueCalls from "millpond:jobs/enqueue@0.1.2";
+import * as flowCalls from "millpond:jobs/flow@0.1.2";
+import * as logCalls from "millpond:jobs/log@0.1.2";
+import * as outcomeCalls from "millpond:jobs/outcome@0.1.2";
+import * as progressCalls from "millpond:jobs/progress@0.1.2";
+import * as stateCalls from "millpond:jobs/state@0.1.2";
+import * as stepsCalls from "millpond:jobs/steps@0.1.2";
 
 /** Throw it, or any error: try again, when the queue's back-off says or after a time. Uses up an attempt. */
 export class Retry extends Error {
@@ -42,6 +44,13 @@ export class RateLimited extends Snooze {
   constructor(afterMs, { queue = false } = {}) {
     super(afterMs);
     this.queue = queue;
+  }
+}
+
+/** A step sleeps, or waits for a signal: let it pass. The job leaves memory, and its handler is called again. Uses up no attempt. */
+export class Suspended extends Snooze {
+  constructor() {
+    super(0);
   }
 }
 
@@ -192,6 +201,35 @@ export function progress(done, total = null, message = null) {
   progressCalls.report(integer(done), total === null ? none() : integer(total), message ?? none());
 }
 
+/**
+ * Parts of the work whose results are stored before the handler goes on, as JSON. The next attempt of the job gets what is stored, and
+ * does not do them again. A name that is used again in an attempt gets a number, so ask for steps in the same order in each attempt.
+ */
+export const steps = {
+  /** What `run` returns, which is called only if nothing is stored under the name. */
+  step(name, run) {
+    const begun = refusedAs("step", () => stepsCalls.begin(name));
+    const stored = begun.stored ?? null;
+    if (stored !== null) return JSON.parse(toText(stored));
+    const result = toBytes(JSON.stringify(run() ?? null));
+    return JSON.parse(toText(refusedAs("step", () => stepsCalls.finish(begun.name, result))));
+  },
+  /** Lets the job sleep. Throws `Suspended` until the time is over. */
+  sleep: (name, ms) => refusedAs("step", () => stepsCalls.sleep(name, nanoseconds(ms))),
+  /** What was sent with the signal of this name, or null after the timeout. Throws `Suspended` until then. */
+  waitFor(name, { timeoutMs = null } = {}) {
+    const timeout = timeoutMs === null ? none() : nanoseconds(timeoutMs);
+    const signal = refusedAs("step", () => stepsCalls.waitFor(name, timeout)) ?? null;
+    return signal === null ? null : JSON.parse(toText(signal));
+  },
+};
+
+/** What the job or signal of this name in the job's flow has returned, read from JSON, or null. Needs a grant. */
+export function flowResult(name) {
+  const bytes = refusedAs("flow result", () => flowCalls.getResult(name)) ?? null;
+  return bytes === null ? null : JSON.parse(toText(bytes));
+}
+
 /** The host's refusals are values such as `{ tag: "quota-exceeded" }`: an error with words is worth more. */
 function refusedAs(what, call) {
   try {
@@ -204,6 +242,8 @@ function refusedAs(what, call) {
       what = `${what} of the job at index ${refusal.index}`;
       refusal = refusal.error;
     }
+    if (refusal.tag === "suspended") throw new Suspended();
+    if (refusal.tag === "changed") throw new DeadLetter(refusal.val);
     throw new Retry(`${what} was refused: ${refusal.val ?? refusal.tag ?? refusal}`);
   }
 }

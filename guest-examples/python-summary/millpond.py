@@ -4,10 +4,10 @@ import json
 import traceback
 
 from componentize_py_types import Err
-from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, outcome as _outcome, progress as _progress, state as _state
+from wit_world.imports import attempt, config, enqueue as _enqueue, flow as _flow, log as _log, outcome as _outcome, progress as _progress, state as _state, steps as _steps
 from wit_world.imports.types import HandleError_Cancel, HandleError_DeadLetter, HandleError_Retry, HandleError_Snooze, RetryRequest
 
-__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress"]
+__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "Suspended", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress", "steps", "flow_result"]
 
 
 class Retry(Exception):
@@ -41,6 +41,13 @@ class RateLimited(Snooze):
     def __init__(self, after, queue=False):
         super().__init__(after)
         self.queue = queue
+
+
+class Suspended(Snooze):
+    """A step sleeps, or waits for a signal: let it pass. The job leaves memory, and its handler is called again. Uses up no attempt."""
+
+    def __init__(self):
+        super().__init__(0)
 
 
 def handler(run):
@@ -118,6 +125,10 @@ def _refused_as(what, call, *arguments):
         if hasattr(value, "index"):
             what, value = f"{what} of the job at index {value.index}", value.error
         name = type(value).__name__.removeprefix("Error_")
+        if name == "Suspended":
+            raise Suspended() from None
+        if name == "Changed":
+            raise DeadLetter(value.value) from None
         raise Retry(f"{what} was refused: {getattr(value, 'value', None) or name}") from None
 
 
@@ -191,3 +202,34 @@ def _new_job(kind, payload, options=None):
 
 def progress(done, total=None, message=None):
     _progress.report(done, total, message)
+
+
+class steps:
+    """Parts of the work whose results are stored before the handler goes on, as JSON. The next attempt of the job gets what is stored,
+    and does not do them again. A name that is used again in an attempt gets a number, so ask for steps in the same order in each
+    attempt. Times are in seconds."""
+
+    @staticmethod
+    def step(name, run):
+        """What `run` returns, which is called only if nothing is stored under the name."""
+        begun = _refused_as("step", _steps.begin, name)
+        if begun.stored is not None:
+            return json.loads(begun.stored)
+        return json.loads(_refused_as("step", _steps.finish, begun.name, json.dumps(run()).encode()))
+
+    @staticmethod
+    def sleep(name, time):
+        """Lets the job sleep. Raises `Suspended` until the time is over."""
+        _refused_as("step", _steps.sleep, name, _nanoseconds(time))
+
+    @staticmethod
+    def wait_for(name, timeout=None):
+        """What was sent with the signal of this name, or None after the timeout. Raises `Suspended` until then."""
+        signal = _refused_as("step", _steps.wait_for, name, None if timeout is None else _nanoseconds(timeout))
+        return None if signal is None else json.loads(signal)
+
+
+def flow_result(name):
+    """What the job or signal of this name in the job's flow has returned, read from JSON, or None. Needs a grant."""
+    result = _refused_as("flow result", _flow.get_result, name)
+    return None if result is None else json.loads(result)

@@ -119,7 +119,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-job-id"]
             fn wit_import1(_: *mut u8, );
@@ -148,7 +148,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-kind"]
             fn wit_import1(_: *mut u8, );
@@ -177,7 +177,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-queue"]
             fn wit_import1(_: *mut u8, );
@@ -201,7 +201,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-number"]
             fn wit_import0() -> i32;
@@ -220,7 +220,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-max-number"]
             fn wit_import0() -> i32;
@@ -243,7 +243,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-enqueued-at"]
             fn wit_import1(_: *mut u8, );
@@ -268,7 +268,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-time-left"]
             fn wit_import0() -> i64;
@@ -295,7 +295,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "is-cancelled"]
             fn wit_import0() -> i32;
@@ -319,7 +319,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-group"]
             fn wit_import1(_: *mut u8, );
@@ -354,7 +354,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-priority"]
             fn wit_import0() -> i32;
@@ -378,7 +378,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-tags"]
             fn wit_import1(_: *mut u8, );
@@ -424,7 +424,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-header"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -464,7 +464,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-headers"]
             fn wit_import1(_: *mut u8, );
@@ -512,7 +512,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-run-id"]
             fn wit_import1(_: *mut u8, );
@@ -541,7 +541,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-schedule"]
             fn wit_import1(_: *mut u8, );
@@ -581,7 +581,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 24]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-scheduled-for"]
             fn wit_import1(_: *mut u8, );
@@ -668,7 +668,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.2")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited"]
             fn wit_import1(_: *mut u8, );
@@ -725,7 +725,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.2")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited-queue"]
             fn wit_import1(_: *mut u8, );
@@ -851,7 +851,7 @@ pub mod millpond {
           let len0 = vec0.len();
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/log@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/log@0.1.2")]
           unsafe extern "C" {
             #[link_name = "log"]
             fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -889,7 +889,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/config@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/config@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -993,7 +993,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -1082,7 +1082,7 @@ pub mod millpond {
           let len1 = vec1.len();
           let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
           unsafe extern "C" {
             #[link_name = "set"]
             fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, );
@@ -1151,7 +1151,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
           unsafe extern "C" {
             #[link_name = "delete"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -1225,7 +1225,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
           unsafe extern "C" {
             #[link_name = "increment"]
             fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, );
@@ -1306,7 +1306,7 @@ pub mod millpond {
             },
           };let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
           unsafe extern "C" {
             #[link_name = "list-keys"]
             fn wit_import4(_: *mut u8, _: usize, _: i32, _: *mut u8, _: usize, _: *mut u8, );
@@ -1504,7 +1504,7 @@ pub mod millpond {
         unsafe fn drop(_handle: u32) {
           
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
           unsafe extern "C" {
             #[link_name = "[resource-drop]new-job"]
             fn drop(_: i32, );
@@ -1531,7 +1531,7 @@ pub mod millpond {
             let len1 = vec1.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[constructor]new-job"]
               fn wit_import2(_: *mut u8, _: usize, _: *mut u8, _: usize, ) -> i32;
@@ -1555,7 +1555,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-queue"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1575,7 +1575,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-delay"]
               fn wit_import0(_: i32, _: i64, );
@@ -1595,7 +1595,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-priority"]
               fn wit_import0(_: i32, _: i32, );
@@ -1615,7 +1615,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-max-attempts"]
               fn wit_import0(_: i32, _: i32, );
@@ -1639,7 +1639,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-key"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1663,7 +1663,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-group"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1683,7 +1683,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-expiry"]
               fn wit_import0(_: i32, _: i64, );
@@ -1703,7 +1703,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-timeout"]
               fn wit_import0(_: i32, _: i64, );
@@ -1724,7 +1724,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-weight"]
               fn wit_import0(_: i32, _: i32, );
@@ -1748,7 +1748,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.add-tag"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1775,7 +1775,7 @@ pub mod millpond {
             let len1 = vec1.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-header"]
               fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, );
@@ -1797,7 +1797,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-for"]
               fn wit_import0(_: i32, _: i64, );
@@ -1819,7 +1819,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-until-started"]
               fn wit_import0(_: i32, );
@@ -1840,7 +1840,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-throttle"]
               fn wit_import0(_: i32, _: i64, );
@@ -1861,7 +1861,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-keep-latest"]
               fn wit_import0(_: i32, );
@@ -1883,7 +1883,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-replace"]
               fn wit_import0(_: i32, );
@@ -1904,7 +1904,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-debounce"]
               fn wit_import0(_: i32, _: i64, _: i64, );
@@ -1929,7 +1929,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
           unsafe extern "C" {
             #[link_name = "enqueue"]
             fn wit_import1(_: i32, _: *mut u8, );
@@ -2010,7 +2010,7 @@ pub mod millpond {
           }
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
           unsafe extern "C" {
             #[link_name = "enqueue-many"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -2089,6 +2089,646 @@ pub mod millpond {
 
     }
 
+    /// Steps: parts of the handler's work whose results are stored before it goes on. If the attempt fails later, or the host dies,
+    /// the next attempt of the job gets the stored results and does not do these parts again.
+    ///
+    /// A step has a name of 1 to 1,020 bytes without `#`. A name that is used again in the same attempt gets a number: the second
+    /// `charge` is `charge#2`. So a handler asks for its steps in the same order in each attempt, and a new version of it does not give
+    /// an old name to other work. A job has at most 1,000 steps, with results of 1 MiB together.
+    ///
+    /// Steps do not belong to the job's transaction: what is stored stays, however the attempt ends. Steps need no grant. A step that
+    /// is stored takes a commit, which it shares with others, and the attempt's time runs meanwhile.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod steps {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type Duration = super::super::super::millpond::jobs::types::Duration;
+      /// Why a call has no other answer.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The name is empty or too long, has a `#`, or belongs to no step that has begun in this attempt.
+        InvalidName(_rt::String),
+        /// With this step the job would have too many steps, or too many bytes of results.
+        TooManySteps,
+        /// What is stored under this name is something else, such as a sleep and no result. It will be so in each attempt: give
+        /// other work another name, and return `dead-letter`.
+        Changed(_rt::String),
+        /// This is not a failure. The job sleeps, or waits for a signal: return `retry` or `snooze` now. Whatever else they say,
+        /// the job leaves memory without using an attempt, and its handler is called again when the time has come or the signal
+        /// is there. `cancel`, `dead-letter` and `ok` have the meaning that they always have.
+        Suspended,
+        /// The steps cannot be read or stored at the moment. Return `retry`.
+        StoreUnavailable,
+        /// Any other error, described in text.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::InvalidName(e) => {
+              f.debug_tuple("Error::InvalidName").field(e).finish()
+            }
+            Error::TooManySteps => {
+              f.debug_tuple("Error::TooManySteps").finish()
+            }
+            Error::Changed(e) => {
+              f.debug_tuple("Error::Changed").field(e).finish()
+            }
+            Error::Suspended => {
+              f.debug_tuple("Error::Suspended").finish()
+            }
+            Error::StoreUnavailable => {
+              f.debug_tuple("Error::StoreUnavailable").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      /// A step that has begun.
+      #[derive(Clone)]
+      pub struct Begun {
+        /// Its name with its number, for `finish`.
+        pub name: _rt::String,
+        /// Its result, if it is stored: do not do its work again.
+        pub stored: ::core::option::Option<_rt::Vec::<u8>>,
+      }
+      impl ::core::fmt::Debug for Begun {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Begun").field("name", &self.name).field("stored", &self.stored).finish()
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Begins the next step of this name. Nothing is stored yet.
+      #[allow(async_fn_in_trait)]
+      pub fn begin(name: &str,) -> ::core::result::Result<Begun,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 6*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 6*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "begin"]
+            fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result22 = match l3 {
+            0 => {
+              let e = {
+                let l4 = *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len6 = l5;
+                let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+                let l7 = i32::from(*ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<u8>());
+
+                Begun{
+                  name: _rt::string_lift(bytes6),
+                  stored: match l7 {
+                    0 => None,
+                    1 => {
+                      let e = {
+                        let l8 = *ptr1.add(4*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                        let l9 = *ptr1.add(5*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                        let len10 = l9;
+
+                        <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l8.cast(), len10, len10))
+                      };
+                      Some(e)
+                    }
+                    _ => _rt::invalid_enum_discriminant(),
+                  },
+                }
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l11 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v21 = match l11 {
+                  0 => {
+                    let e21 = {
+                      let l12 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l13 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len14 = l13;
+                      let bytes14 = _rt::Vec::from_raw_parts(l12.cast(), len14, len14);
+
+                      _rt::string_lift(bytes14)
+                    };
+                    Error::InvalidName(e21)
+                  }
+                  1 => {
+                    Error::TooManySteps
+                  }
+                  2 => {
+                    let e21 = {
+                      let l15 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l16 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len17 = l16;
+                      let bytes17 = _rt::Vec::from_raw_parts(l15.cast(), len17, len17);
+
+                      _rt::string_lift(bytes17)
+                    };
+                    Error::Changed(e21)
+                  }
+                  3 => {
+                    Error::Suspended
+                  }
+                  4 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 5, "invalid enum discriminant");
+                    let e21 = {
+                      let l18 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l19 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len20 = l19;
+                      let bytes20 = _rt::Vec::from_raw_parts(l18.cast(), len20, len20);
+
+                      _rt::string_lift(bytes20)
+                    };
+                    Error::Other(e21)
+                  }
+                };
+
+                v21
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result22
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Stores the result of a step that has begun, under the name that `begin` has returned. The result is durable when this
+      /// returns. Returns the result that counts: an earlier one, if there was one. The bytes can be anything. The Rust interface
+      /// and the host's tools read JSON.
+      ///
+      /// A host that dies after the work and before this has returned does the work again. So what a step does outside of the host
+      /// should be idempotent, with `attempt.get-job-id` and the name of the step as its key.
+      #[allow(async_fn_in_trait)]
+      pub fn finish(name: &str,result: &[u8],) -> ::core::result::Result<_rt::Vec::<u8>,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let vec1 = result;
+          let ptr1 = vec1.as_ptr().cast::<u8>();
+          let len1 = vec1.len();
+          let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "finish"]
+            fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import3(ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result19 = match l4 {
+            0 => {
+              let e = {
+                let l5 = *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len7 = l6;
+
+                <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l5.cast(), len7, len7))
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l8 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v18 = match l8 {
+                  0 => {
+                    let e18 = {
+                      let l9 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l10 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len11 = l10;
+                      let bytes11 = _rt::Vec::from_raw_parts(l9.cast(), len11, len11);
+
+                      _rt::string_lift(bytes11)
+                    };
+                    Error::InvalidName(e18)
+                  }
+                  1 => {
+                    Error::TooManySteps
+                  }
+                  2 => {
+                    let e18 = {
+                      let l12 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l13 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len14 = l13;
+                      let bytes14 = _rt::Vec::from_raw_parts(l12.cast(), len14, len14);
+
+                      _rt::string_lift(bytes14)
+                    };
+                    Error::Changed(e18)
+                  }
+                  3 => {
+                    Error::Suspended
+                  }
+                  4 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 5, "invalid enum discriminant");
+                    let e18 = {
+                      let l15 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l16 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len17 = l16;
+                      let bytes17 = _rt::Vec::from_raw_parts(l15.cast(), len17, len17);
+
+                      _rt::string_lift(bytes17)
+                    };
+                    Error::Other(e18)
+                  }
+                };
+
+                v18
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result19
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// A step that sleeps for this long, counted from its first call. Until the time has come it answers `suspended`; after that
+      /// it returns at once.
+      #[allow(async_fn_in_trait)]
+      pub fn sleep(name: &str,time: Duration,) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "sleep"]
+            fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, _rt::as_i64(time), ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result15 = match l3 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l4 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v14 = match l4 {
+                  0 => {
+                    let e14 = {
+                      let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l6 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len7 = l6;
+                      let bytes7 = _rt::Vec::from_raw_parts(l5.cast(), len7, len7);
+
+                      _rt::string_lift(bytes7)
+                    };
+                    Error::InvalidName(e14)
+                  }
+                  1 => {
+                    Error::TooManySteps
+                  }
+                  2 => {
+                    let e14 = {
+                      let l8 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l9 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len10 = l9;
+                      let bytes10 = _rt::Vec::from_raw_parts(l8.cast(), len10, len10);
+
+                      _rt::string_lift(bytes10)
+                    };
+                    Error::Changed(e14)
+                  }
+                  3 => {
+                    Error::Suspended
+                  }
+                  4 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 5, "invalid enum discriminant");
+                    let e14 = {
+                      let l11 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l12 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len13 = l12;
+                      let bytes13 = _rt::Vec::from_raw_parts(l11.cast(), len13, len13);
+
+                      _rt::string_lift(bytes13)
+                    };
+                    Error::Other(e14)
+                  }
+                };
+
+                v14
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result15
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// A step that waits for the signal of this name, and returns what was sent with it, which is JSON if the Rust interface sends
+      /// it. A signal that came before is returned at once. Until it comes this answers `suspended`. With a timeout, counted from
+      /// the first call, it returns `none` if the signal has not come in this time.
+      #[allow(async_fn_in_trait)]
+      pub fn wait_for(name: &str,timeout: ::core::option::Option<Duration>,) -> ::core::result::Result<::core::option::Option<_rt::Vec::<u8>>,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let (result1_0,result1_1,) = match timeout {
+            Some(e) => (1i32, _rt::as_i64(e)),
+            None => {
+              (0i32, 0i64)
+            },
+          };let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "wait-for"]
+            fn wit_import3(_: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, ) { unreachable!() }
+          wit_import3(ptr0.cast_mut(), len0, result1_0, result1_1, ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result20 = match l4 {
+            0 => {
+              let e = {
+                let l5 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+
+                match l5 {
+                  0 => None,
+                  1 => {
+                    let e = {
+                      let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l7 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len8 = l7;
+
+                      <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l6.cast(), len8, len8))
+                    };
+                    Some(e)
+                  }
+                  _ => _rt::invalid_enum_discriminant(),
+                }
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l9 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v19 = match l9 {
+                  0 => {
+                    let e19 = {
+                      let l10 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l11 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len12 = l11;
+                      let bytes12 = _rt::Vec::from_raw_parts(l10.cast(), len12, len12);
+
+                      _rt::string_lift(bytes12)
+                    };
+                    Error::InvalidName(e19)
+                  }
+                  1 => {
+                    Error::TooManySteps
+                  }
+                  2 => {
+                    let e19 = {
+                      let l13 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l14 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len15 = l14;
+                      let bytes15 = _rt::Vec::from_raw_parts(l13.cast(), len15, len15);
+
+                      _rt::string_lift(bytes15)
+                    };
+                    Error::Changed(e19)
+                  }
+                  3 => {
+                    Error::Suspended
+                  }
+                  4 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 5, "invalid enum discriminant");
+                    let e19 = {
+                      let l16 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l17 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len18 = l17;
+                      let bytes18 = _rt::Vec::from_raw_parts(l16.cast(), len18, len18);
+
+                      _rt::string_lift(bytes18)
+                    };
+                    Error::Other(e19)
+                  }
+                };
+
+                v19
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result20
+        }
+      }
+
+    }
+
+    /// What the other jobs of the job's flow have returned.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod flow {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      /// Why a call was refused. The attempt can continue.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted the results of other jobs.
+        AccessDenied,
+        /// The job belongs to no flow, or to one that is kept no longer.
+        NoFlow,
+        /// The flow has no job or signal of this name.
+        NoSuchName,
+        /// The file cannot be read at the moment. Return `retry`.
+        StoreUnavailable,
+        /// Any other error, described in text.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::NoFlow => {
+              f.debug_tuple("Error::NoFlow").finish()
+            }
+            Error::NoSuchName => {
+              f.debug_tuple("Error::NoSuchName").finish()
+            }
+            Error::StoreUnavailable => {
+              f.debug_tuple("Error::StoreUnavailable").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      #[allow(unused_unsafe, clippy::all)]
+      /// What the job of this name has returned, or what was sent with the signal of this name. `none` if there is nothing, or it
+      /// has not completed. The Rust interface returns and sends JSON.
+      #[allow(async_fn_in_trait)]
+      pub fn get_result(name: &str,) -> ::core::result::Result<::core::option::Option<_rt::Vec::<u8>>,Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/flow@0.1.2")]
+          unsafe extern "C" {
+            #[link_name = "get-result"]
+            fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result13 = match l3 {
+            0 => {
+              let e = {
+                let l4 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+
+                match l4 {
+                  0 => None,
+                  1 => {
+                    let e = {
+                      let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l6 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len7 = l6;
+
+                      <_ as From<_rt::Vec<_>>>::from(_rt::Vec::from_raw_parts(l5.cast(), len7, len7))
+                    };
+                    Some(e)
+                  }
+                  _ => _rt::invalid_enum_discriminant(),
+                }
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l8 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v12 = match l8 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  1 => {
+                    Error::NoFlow
+                  }
+                  2 => {
+                    Error::NoSuchName
+                  }
+                  3 => {
+                    Error::StoreUnavailable
+                  }
+                  n => {
+                    debug_assert_eq!(n, 4, "invalid enum discriminant");
+                    let e12 = {
+                      let l9 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l10 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len11 = l10;
+                      let bytes11 = _rt::Vec::from_raw_parts(l9.cast(), len11, len11);
+
+                      _rt::string_lift(bytes11)
+                    };
+                    Error::Other(e12)
+                  }
+                };
+
+                v12
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result13
+        }
+      }
+
+    }
+
     /// The progress of the attempt, for the operator. The last report is kept with the attempt, however it ends.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod progress {
@@ -2122,7 +2762,7 @@ pub mod millpond {
             },
           };
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/progress@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/progress@0.1.2")]
           unsafe extern "C" {
             #[link_name = "report"]
             fn wit_import3(_: i64, _: i32, _: i64, _: i32, _: *mut u8, _: usize, );
@@ -2156,7 +2796,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/clock@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/clock@0.1.2")]
           unsafe extern "C" {
             #[link_name = "now"]
             fn wit_import1(_: *mut u8, );
@@ -2193,7 +2833,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-random-u64"]
             fn wit_import0() -> i64;
@@ -2217,7 +2857,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.2")]
           unsafe extern "C" {
             #[link_name = "get-random-bytes"]
             fn wit_import1(_: i64, _: *mut u8, );
@@ -2375,7 +3015,7 @@ pub mod millpond {
             },
           };let ptr9 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.1")]
+          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.2")]
           unsafe extern "C" {
             #[link_name = "send"]
             fn wit_import10(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, );
@@ -2617,21 +3257,21 @@ pub mod exports {
         }
         #[doc(hidden)]
         #[macro_export]
-        macro_rules! __export_millpond_jobs_handler_0_1_1_cabi{
+        macro_rules! __export_millpond_jobs_handler_0_1_2_cabi{
           ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
 
-            #[unsafe(export_name = "millpond:jobs/handler@0.1.1#handle")]
+            #[unsafe(export_name = "millpond:jobs/handler@0.1.2#handle")]
             unsafe extern "C" fn export_handle(arg0: *mut u8,arg1: usize,) -> *mut u8 {
               unsafe { $($path_to_types)*::_export_handle_cabi::<$ty>(arg0, arg1) }
             }
-            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.1#handle")]
+            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.2#handle")]
             unsafe extern "C" fn _post_return_handle(arg0: *mut u8,) {
               unsafe { $($path_to_types)*::__post_return_handle::<$ty>(arg0) }
             }
           };);
         }
         #[doc(hidden)]
-        pub use __export_millpond_jobs_handler_0_1_1_cabi;
+        pub use __export_millpond_jobs_handler_0_1_2_cabi;
 
         #[repr(align(8))]
         struct _RetArea([::core::mem::MaybeUninit::<u8>; 32+2*::core::mem::size_of::<*const u8>()]);
@@ -2905,20 +3545,20 @@ mod _rt {
 macro_rules! __export_job_handler_impl {
   ($ty:ident) => (millpond_guest::__private::bindings::export!($ty with_types_in millpond_guest::__private::bindings););
   ($ty:ident with_types_in $($path_to_types_root:tt)*) => (
-  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_1_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
+  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_2_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
   const _: () = {
 
     #[cfg(target_arch = "wasm32")]
-    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler:imports and exports")]
+    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3278] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcc\x18\x01A\x02\x01\
-A\x1c\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3754] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa8\x1c\x01A\x02\x01\
+A\x20\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.1\x05\0\x02\x03\0\0\x08duration\x02\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.2\x05\0\x02\x03\0\0\x08duration\x02\
 \x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
 ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
 \x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
@@ -2929,21 +3569,21 @@ ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03
 ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
 \0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
 \x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
-\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
+\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.2\x05\
 \x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
 \0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
-te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.2\x05\x05\x01B\x04\x01\
 m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
 \0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
-d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
-\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+d:jobs/log@0.1.2\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.2\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
 \0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
 r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
 keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
 \x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
 keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
 j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
-\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+\x0e\x03\0\x19millpond:jobs/state@0.1.2\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
 duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
 s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
 \x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
@@ -2968,24 +3608,35 @@ new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\
 \x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
 @\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
 \x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
-s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
-sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
-\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
-now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
-get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
-\x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
-\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
-\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
-r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
-\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
-s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
-\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
-/outbound-http@0.1.1\x05\x0d\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\
-\x0e\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payloa\
-d\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.1\x05\x0f\
-\x04\0\x1fmillpond:jobs/job-handler@0.1.1\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.0\x10wit-\
-bindgen-rust\x060.61.1";
+s/enqueue@0.1.2\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01\
+q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07changed\x01s\0\x09suspende\
+d\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01p}\x01\
+k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\x03\
+\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\x04\x01\x03\x01@\x02\x04\
+names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
+es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
+\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
+steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
+such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
+p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
+\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
+donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
+jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
+\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
+B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
+\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
+\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
+\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
+\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
+sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
+out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
+\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x02\x03\0\0\x0chandle-e\
+rror\x01B\x06\x02\x03\x02\x01\x10\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\
+\x01\x01\x01@\x01\x07payload\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond\
+:jobs/handler@0.1.2\x05\x11\x04\0\x1fmillpond:jobs/job-handler@0.1.2\x04\0\x0b\x11\
+\x01\0\x0bjob-handler\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-com\
+ponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
   };
   )
 }
@@ -2993,16 +3644,16 @@ bindgen-rust\x060.61.1";
 pub use __export_job_handler_impl as export;
 
 #[cfg(target_arch = "wasm32")]
-#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler-with-all-of-its-exports-removed:encoded world")]
+#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3233] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xff\x17\x01A\x02\x01\
-A\x19\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3709] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdb\x1b\x01A\x02\x01\
+A\x1d\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.1\x05\0\x02\x03\0\0\x08duration\x02\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.2\x05\0\x02\x03\0\0\x08duration\x02\
 \x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
 ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
 \x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
@@ -3013,21 +3664,21 @@ ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03
 ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
 \0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
 \x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
-\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
+\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.2\x05\
 \x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
 \0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
-te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.2\x05\x05\x01B\x04\x01\
 m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
 \0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
-d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
-\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+d:jobs/log@0.1.2\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.2\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
 \0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
 r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
 keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
 \x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
 keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
 j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
-\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+\x0e\x03\0\x19millpond:jobs/state@0.1.2\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
 duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
 s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
 \x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
@@ -3052,22 +3703,33 @@ new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\
 \x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
 @\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
 \x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
-s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
-sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
-\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
-now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
-get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
-\x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
-\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
-\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
-r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
-\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
-s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
-\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
-/outbound-http@0.1.1\x05\x0d\x04\0?millpond:jobs/job-handler-with-all-of-its-exp\
-orts-removed@0.1.1\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.0\x10wit-\
-bindgen-rust\x060.61.1";
+s/enqueue@0.1.2\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01\
+q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07changed\x01s\0\x09suspende\
+d\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01p}\x01\
+k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\x03\
+\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\x04\x01\x03\x01@\x02\x04\
+names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
+es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
+\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
+steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
+such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
+p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
+\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
+donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
+jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
+\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
+B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
+\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
+\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
+\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
+\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
+sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
+out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
+\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x04\0?millpond:jobs/job\
+-handler-with-all-of-its-exports-removed@0.1.2\x04\0\x0b1\x01\0+job-handler-with\
+-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dw\
+it-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]

@@ -38,6 +38,8 @@ pub(crate) enum Verdict {
     Cancel(String),
     DeadLetter(String),
     Snooze(Duration),
+    /// A step sleeps or waits, as the host knows.
+    Suspended,
     RateLimited {
         delay: Duration,
         /// The whole queue waits, even if the job has a group.

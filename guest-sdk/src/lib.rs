@@ -73,7 +73,8 @@
 //!
 //! # What a handler can do
 //!
-//! [`state`] and [`enqueue`] commit with the job's completion, exactly once; [`log`](mod@log) and [`progress`] tell the operator; [`config`]
+//! [`state`] and [`enqueue`] commit with the job's completion, exactly once; [`steps`] stores what is done before the end, lets a job sleep
+//! for days, and waits for signals; [`flow`] has the results of the job's flow; [`log`](mod@log) and [`progress`] tell the operator; [`config`]
 //! has the operator's settings; [`attempt`], [`clock`] and [`random`] say what they are called. There are no files, sockets
 //! or environment variables in the sandbox; `std::time::SystemTime::now` and `std::thread` panic there.
 //!
@@ -99,12 +100,14 @@ pub mod attempt;
 pub mod clock;
 pub mod config;
 pub mod enqueue;
+pub mod flow;
 #[cfg(feature = "outbound-http")]
 pub mod http;
 pub mod log;
 pub mod progress;
 pub mod random;
 pub mod state;
+pub mod steps;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 

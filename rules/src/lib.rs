@@ -57,6 +57,12 @@ pub const HEADERS_BYTES_MAX: usize = 4 << 10;
 /// The longest time for which a key is held that does not depend on a job, in seconds: 30 days.
 pub const KEY_SECONDS_MAX: u64 = 30 * 24 * 3600;
 
+/// The most steps of one job.
+pub const STEPS_MAX: usize = 1_000;
+
+/// The most bytes of the results of one job's steps together.
+pub const STEP_BYTES_MAX: usize = 1 << 20;
+
 /// The limits of a plugin's attempt unless the operator sets others: the defaults of `PluginLimits`, which documents them.
 pub mod attempt {
     /// The longest result in bytes.

@@ -321,12 +321,17 @@ impl Context {
     /// # Ok(()) });
     /// ```
     pub fn result<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, BoxError> {
+        self.flow_node(name)?.result_json()
+    }
+
+    /// The job or signal of this name in the job's flow.
+    pub(crate) fn flow_node(&self, name: &str) -> Result<FlowNode, Error> {
         let (flow, flows) = self.own_flow()?;
         match flows.node_named(flow, name)? {
-            Some(node) => node.result_json(),
+            Some(node) => Ok(node),
             None => {
                 let reason = format!("it has no job or signal named {name:?}: `FlowJob::named` gives a job a name");
-                Err(Error::InvalidFlow { flow: flows.name(flow)?.unwrap_or_default(), reason }.into())
+                Err(Error::InvalidFlow { flow: flows.name(flow)?.unwrap_or_default(), reason })
             }
         }
     }

@@ -12,6 +12,8 @@ mod guest_facts;
 #[cfg(not(feature = "wasm"))]
 #[path = "no_guest_facts.rs"]
 mod guest_facts;
+#[cfg(feature = "wasm")]
+mod guest_steps;
 mod inside;
 mod job;
 mod middleware;

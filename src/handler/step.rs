@@ -53,7 +53,7 @@ impl<'a, T: DeserializeOwned> Step<'a, T> {
     /// [`JobInfo::undoing`](crate::JobInfo::undoing) says so. A cancel is ignored. A job that runs at most once is not undone.
     ///
     /// # Errors
-    /// A batch handler cannot undo steps: the step fails with [`Error::Config`](crate::Error::Config).
+    /// A batch handler cannot undo steps: the step fails with [`Error::InvalidConfig`](crate::Error::InvalidConfig).
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;

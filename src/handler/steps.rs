@@ -243,6 +243,16 @@ impl Context {
         name: &str,
         timeout: Option<Duration>,
     ) -> Result<Option<T>, BoxError> {
+        let (name, signal) = self.wait_for_bytes(name, timeout).await?;
+        signal.map(|bytes| decoded(&name, &bytes)).transpose()
+    }
+
+    /// [`wait_for`](Self::wait_for) that does not read what came with the signal. Returns the name of the step with its number, too.
+    pub(crate) async fn wait_for_bytes(
+        &self,
+        name: &str,
+        timeout: Option<Duration>,
+    ) -> Result<(String, Option<Bytes>), BoxError> {
         let steps = self.step_store()?;
         let (name, found) = self.find_step(steps, name)?;
         let what = match found {
@@ -254,8 +264,8 @@ impl Context {
             None => self.put_step(steps, &name, NewStep::Wait(timeout)).await?,
         };
         match what {
-            StepWhat::Signalled(bytes) => decoded(&name, &bytes).map(Some),
-            StepWhat::Waits(Some(deadline)) if steps.is_due(deadline) => Ok(None),
+            StepWhat::Signalled(bytes) => Ok((name, Some(bytes))),
+            StepWhat::Waits(Some(deadline)) if steps.is_due(deadline) => Ok((name, None)),
             StepWhat::Waits(deadline) => Err(self.suspend(deadline.unwrap_or(Due::NEVER), Some(name))),
             _ => Err(changed(&name, "it was not a signal when it was stored")),
         }
@@ -307,19 +317,29 @@ impl Context {
         done(name, what)
     }
 
-    /// Stores the result of a step that has run.
+    /// Stores the result of a step that has run, and reads the one that counts.
     pub(super) async fn store_step<T: DeserializeOwned>(
         &self,
         steps: &dyn StepStore,
         name: &str,
         step: NewStep,
     ) -> Result<T, BoxError> {
+        decoded(name, &self.store_result(steps, name, step).await?)
+    }
+
+    /// Stores the result of a step that has run. Returns the one that counts.
+    pub(super) async fn store_result(
+        &self,
+        steps: &dyn StepStore,
+        name: &str,
+        step: NewStep,
+    ) -> Result<Bytes, BoxError> {
         let what = self.put_step(steps, name, step).await?;
         if let Some(steps) = &mut *self.facts().steps() {
             steps.has_stored = true;
             steps.has_stored_undoable |= matches!(what, StepWhat::Undoable(_));
         }
-        done(name, what)
+        result_of(name, what)
     }
 
     fn put_step(&self, steps: &dyn StepStore, name: &str, step: NewStep) -> StepAnswer {
@@ -348,8 +368,13 @@ impl AttemptFacts {
 }
 
 fn done<T: DeserializeOwned>(name: &str, what: StepWhat) -> Result<T, BoxError> {
+    decoded(name, &result_of(name, what)?)
+}
+
+/// The result of a step that is stored.
+pub(super) fn result_of(name: &str, what: StepWhat) -> Result<Bytes, BoxError> {
     match what {
-        StepWhat::Done(bytes) | StepWhat::Undoable(bytes) | StepWhat::Undone(bytes, _) => decoded(name, &bytes),
+        StepWhat::Done(bytes) | StepWhat::Undoable(bytes) | StepWhat::Undone(bytes, _) => Ok(bytes),
         _ => Err(changed(name, "it was a sleep or a signal when it was stored")),
     }
 }

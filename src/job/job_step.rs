@@ -1,18 +1,13 @@
 //! The steps of a handler: what of its work is durable before it ends.
 
 use bytes::Bytes;
+pub(crate) use millpond_rules::{STEP_BYTES_MAX, STEPS_MAX};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::coder::Coder;
 use crate::error::{BoxError, Error};
 use crate::time::{Due, Timestamp};
-
-/// How many steps one job can have.
-pub(crate) const STEPS_MAX: usize = 1_000;
-
-/// Bytes of the results of one job's steps, at most.
-pub(crate) const STEP_BYTES_MAX: usize = 1 << 20;
 
 /// A step as the file keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

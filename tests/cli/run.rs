@@ -38,6 +38,16 @@ fn it_says_how_the_job_ended() {
 }
 
 #[test]
+fn it_says_that_the_job_sleeps_or_waits_for_a_signal() {
+    let steps = hostile("steps_as_told");
+    let run = ["plugin", "run", &steps, "--payload", "-"];
+    let said = with_input(&run, b"sleep\tnight\t3600000000000");
+    assert!(said.out.contains("job 1: put off by ") && said.code == Some(1), "{said:?}");
+    let said = with_input(&run, b"step\tcharge\tone\nwait\tapproved\t-");
+    assert!(said.out.contains("job 1: waits for the signal \"approved\", without using up an attempt"), "{said:?}");
+}
+
+#[test]
 fn the_payload_can_be_a_file_and_the_result_another() {
     let folder = tempfile::tempdir().unwrap();
     let payload = write(folder.path(), "payload", b"a");

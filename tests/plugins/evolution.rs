@@ -51,6 +51,7 @@ async fn everything(guest: Plugin) -> (Millpond, Vec<String>) {
 const OF_0_1_0: [&str; 6] = ["1 of 5", "1 job q", "false true", "value 2 true", "true 8 true", "as set"];
 const OF_0_1_1: [&str; 3] =
     [r#"5 Some("orders") 5 true"#, r#"["a", "b"] Some("ada") n= tenant=ada"#, "true None false"];
+const OF_0_1_2: &str = "7 None true";
 
 #[tokio::test]
 async fn a_guest_of_the_first_version_can_call_every_function() {
@@ -72,6 +73,13 @@ async fn a_guest_of_the_second_version_can_call_every_function() {
     assert_eq!(jobs.len(), 6, "{jobs:?}");
 }
 
+#[tokio::test]
+async fn a_guest_of_the_third_version_can_call_every_function() {
+    let (pond, told) = everything(of_version("everything-0.1.2")).await;
+    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2]].concat());
+    assert_eq!(pond.jobs(&JobFilter::new().queue("follow-ups"), None, 10).unwrap().jobs.len(), 6);
+}
+
 /// The functions that the contract has gained after its first version, by their names alone.
 fn newer_functions() -> BTreeSet<String> {
     let wit = String::from_utf8(file("wit/jobs.wit")).unwrap();
@@ -88,7 +96,10 @@ fn newer_functions() -> BTreeSet<String> {
 fn a_guest_that_uses_nothing_new_imports_nothing_new() {
     let newer = newer_functions();
     assert!(
-        newer.contains("set-rate-limited") && newer.contains("add-tag") && newer.contains("enqueue-many"),
+        newer.contains("set-rate-limited")
+            && newer.contains("add-tag")
+            && newer.contains("enqueue-many")
+            && newer.contains("wait-for"),
         "{newer:?}"
     );
     assert!(!newer.contains("is-cancelled") && !newer.contains("enqueue"), "{newer:?}");
@@ -105,6 +116,7 @@ fn a_guest_that_uses_nothing_new_imports_nothing_new() {
     }
     assert_eq!(uses(hostile("fork_bomb")), [""; 0], "a follow-up without new options");
     assert_eq!(uses(hostile("until_cancelled")), ["set-rate-limited-queue"]);
+    assert_eq!(uses(hostile("steps_as_told")), ["begin", "finish", "sleep", "wait-for", "get-result"]);
     assert!(uses(hostile("everything")).len() > 15);
 }
 
@@ -158,12 +170,12 @@ fn another_contract_is_refused_with_its_version() {
 #[test]
 fn unstable_interfaces_are_refused_unless_they_are_granted() {
     let reason = register(Ok(hostile("fetch"))).unwrap_err().to_string();
-    assert!(reason.contains("millpond:jobs/outbound-http@0.1.1"), "{reason}");
+    assert!(reason.contains("millpond:jobs/outbound-http@0.1.2"), "{reason}");
 }
 
 /// A guest of the same version as the host, for comparison with the others.
 #[tokio::test]
 async fn a_guest_of_the_current_version_runs() {
     let (_, told) = everything(hostile("everything")).await;
-    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1].concat());
+    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2]].concat());
 }

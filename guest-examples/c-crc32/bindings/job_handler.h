@@ -241,6 +241,105 @@ typedef struct {
   } val;
 } millpond_jobs_enqueue_result_list_job_id_refused_job_t;
 
+typedef millpond_jobs_types_duration_t millpond_jobs_steps_duration_t;
+
+// Why a call has no other answer.
+typedef struct millpond_jobs_steps_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     invalid_name;
+    job_handler_string_t     changed;
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_steps_error_t;
+
+// The name is empty or too long, has a `#`, or belongs to no step that has begun in this attempt.
+#define MILLPOND_JOBS_STEPS_ERROR_INVALID_NAME 0
+// With this step the job would have too many steps, or too many bytes of results.
+#define MILLPOND_JOBS_STEPS_ERROR_TOO_MANY_STEPS 1
+// What is stored under this name is something else, such as a sleep and no result. It will be so in each attempt: give
+// other work another name, and return `dead-letter`.
+#define MILLPOND_JOBS_STEPS_ERROR_CHANGED 2
+// This is not a failure. The job sleeps, or waits for a signal: return `retry` or `snooze` now. Whatever else they say,
+// the job leaves memory without using an attempt, and its handler is called again when the time has come or the signal
+// is there. `cancel`, `dead-letter` and `ok` have the meaning that they always have.
+#define MILLPOND_JOBS_STEPS_ERROR_SUSPENDED 3
+// The steps cannot be read or stored at the moment. Return `retry`.
+#define MILLPOND_JOBS_STEPS_ERROR_STORE_UNAVAILABLE 4
+// Any other error, described in text.
+#define MILLPOND_JOBS_STEPS_ERROR_OTHER 5
+
+// A step that has begun.
+typedef struct millpond_jobs_steps_begun_t {
+  // Its name with its number, for `finish`.
+  job_handler_string_t   name;
+  // Its result, if it is stored: do not do its work again.
+  job_handler_option_list_u8_t   stored;
+} millpond_jobs_steps_begun_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_steps_begun_t ok;
+    millpond_jobs_steps_error_t err;
+  } val;
+} millpond_jobs_steps_result_begun_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    job_handler_list_u8_t ok;
+    millpond_jobs_steps_error_t err;
+  } val;
+} millpond_jobs_steps_result_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_steps_error_t err;
+  } val;
+} millpond_jobs_steps_result_void_error_t;
+
+typedef struct {
+  bool is_some;
+  millpond_jobs_steps_duration_t val;
+} millpond_jobs_steps_option_duration_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    job_handler_option_list_u8_t ok;
+    millpond_jobs_steps_error_t err;
+  } val;
+} millpond_jobs_steps_result_option_list_u8_error_t;
+
+// Why a call was refused. The attempt can continue.
+typedef struct millpond_jobs_flow_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_flow_error_t;
+
+// The operator has not granted the results of other jobs.
+#define MILLPOND_JOBS_FLOW_ERROR_ACCESS_DENIED 0
+// The job belongs to no flow, or to one that is kept no longer.
+#define MILLPOND_JOBS_FLOW_ERROR_NO_FLOW 1
+// The flow has no job or signal of this name.
+#define MILLPOND_JOBS_FLOW_ERROR_NO_SUCH_NAME 2
+// The file cannot be read at the moment. Return `retry`.
+#define MILLPOND_JOBS_FLOW_ERROR_STORE_UNAVAILABLE 3
+// Any other error, described in text.
+#define MILLPOND_JOBS_FLOW_ERROR_OTHER 4
+
+typedef struct {
+  bool is_err;
+  union {
+    job_handler_option_list_u8_t ok;
+    millpond_jobs_flow_error_t err;
+  } val;
+} millpond_jobs_flow_result_option_list_u8_error_t;
+
 typedef struct {
   bool is_some;
   uint64_t val;
@@ -258,7 +357,7 @@ typedef struct {
   } val;
 } exports_millpond_jobs_handler_result_list_u8_handle_error_t;
 
-// Imported Functions from `millpond:jobs/attempt@0.1.1`
+// Imported Functions from `millpond:jobs/attempt@0.1.2`
 // The job's id. It is the same in all attempts of the job.
 extern void millpond_jobs_attempt_get_job_id(millpond_jobs_attempt_job_id_t *ret);
 // The job's kind. The handler is registered for it.
@@ -277,7 +376,7 @@ extern millpond_jobs_attempt_duration_t millpond_jobs_attempt_get_time_left(void
 // 
 // - The cancel of the job was requested. The handler has the operator's grace (30 s by default) to return. After it the
 //   attempt is ended. `ok` still completes the job. After any other outcome the job ends as cancelled, and does not run
-//   again. A component that does not import this function cannot react, so it gets no grace.
+//   again. A handler that has not called this function before gets no grace.
 // - The host is stopping and no longer waits for this attempt. About half a second is left.
 // 
 // `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each
@@ -302,7 +401,7 @@ extern bool millpond_jobs_attempt_get_schedule(job_handler_string_t *ret);
 // no schedule has enqueued it.
 extern bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *ret);
 
-// Imported Functions from `millpond:jobs/outcome@0.1.1`
+// Imported Functions from `millpond:jobs/outcome@0.1.2`
 // Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
 // many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
 // keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
@@ -313,16 +412,16 @@ extern bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t
 // As `set-rate-limited`, for the whole queue even if the job has a group.
 extern bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err);
 
-// Imported Functions from `millpond:jobs/log@0.1.1`
+// Imported Functions from `millpond:jobs/log@0.1.2`
 // Writes one line. It never fails: a line over the host's limits of lines and bytes is dropped and counted. Control
 // characters are replaced by escapes.
 extern void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message);
 
-// Imported Functions from `millpond:jobs/config@0.1.1`
+// Imported Functions from `millpond:jobs/config@0.1.2`
 // The value of the setting `key`, or `none` if the operator has not set it. It does not change during an attempt.
 extern bool millpond_jobs_config_get(job_handler_string_t *key, job_handler_string_t *ret);
 
-// Imported Functions from `millpond:jobs/state@0.1.1`
+// Imported Functions from `millpond:jobs/state@0.1.2`
 // The value under `key`, or `none`.
 extern bool millpond_jobs_state_get(job_handler_string_t *key, job_handler_option_list_u8_t *ret, millpond_jobs_state_error_t *err);
 // Sets the value under `key`, and replaces the value that was there.
@@ -337,7 +436,7 @@ extern bool millpond_jobs_state_delete(job_handler_string_t *key, millpond_jobs_
 // counter with the attempt's own increments added.
 extern bool millpond_jobs_state_increment(job_handler_string_t *key, int64_t delta, millpond_jobs_state_error_t *err);
 
-// Imported Functions from `millpond:jobs/enqueue@0.1.1`
+// Imported Functions from `millpond:jobs/enqueue@0.1.2`
 // A job of `kind`, for the queue of the running job.
 extern millpond_jobs_enqueue_own_new_job_t millpond_jobs_enqueue_constructor_new_job(job_handler_string_t *kind, job_handler_list_u8_t *payload);
 // Sets another queue.
@@ -396,22 +495,45 @@ extern bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t jo
 // is held, is not refused. A handler can hold 1,000 handles at a time, so a list has at most as many jobs.
 extern bool millpond_jobs_enqueue_enqueue_many(millpond_jobs_enqueue_list_own_new_job_t *jobs, millpond_jobs_enqueue_list_job_id_t *ret, millpond_jobs_enqueue_refused_job_t *err);
 
-// Imported Functions from `millpond:jobs/progress@0.1.1`
+// Imported Functions from `millpond:jobs/steps@0.1.2`
+// Begins the next step of this name. Nothing is stored yet.
+extern bool millpond_jobs_steps_begin(job_handler_string_t *name, millpond_jobs_steps_begun_t *ret, millpond_jobs_steps_error_t *err);
+// Stores the result of a step that has begun, under the name that `begin` has returned. The result is durable when this
+// returns. Returns the result that counts: an earlier one, if there was one. The bytes can be anything. The Rust interface
+// and the host's tools read JSON.
+// 
+// A host that dies after the work and before this has returned does the work again. So what a step does outside of the host
+// should be idempotent, with `attempt.get-job-id` and the name of the step as its key.
+extern bool millpond_jobs_steps_finish(job_handler_string_t *name, job_handler_list_u8_t *result, job_handler_list_u8_t *ret, millpond_jobs_steps_error_t *err);
+// A step that sleeps for this long, counted from its first call. Until the time has come it answers `suspended`; after that
+// it returns at once.
+extern bool millpond_jobs_steps_sleep(job_handler_string_t *name, millpond_jobs_steps_duration_t time, millpond_jobs_steps_error_t *err);
+// A step that waits for the signal of this name, and returns what was sent with it, which is JSON if the Rust interface sends
+// it. A signal that came before is returned at once. Until it comes this answers `suspended`. With a timeout, counted from
+// the first call, it returns `none` if the signal has not come in this time.
+extern bool millpond_jobs_steps_wait_for(job_handler_string_t *name, millpond_jobs_steps_duration_t *maybe_timeout, job_handler_option_list_u8_t *ret, millpond_jobs_steps_error_t *err);
+
+// Imported Functions from `millpond:jobs/flow@0.1.2`
+// What the job of this name has returned, or what was sent with the signal of this name. `none` if there is nothing, or it
+// has not completed. The Rust interface returns and sends JSON.
+extern bool millpond_jobs_flow_get_result(job_handler_string_t *name, job_handler_option_list_u8_t *ret, millpond_jobs_flow_error_t *err);
+
+// Imported Functions from `millpond:jobs/progress@0.1.2`
 // Reports that `done` of `total` units are done. Reports are not part of the transaction. If there are many in a short
 // time, only the last one is shown.
 extern void millpond_jobs_progress_report(uint64_t done, uint64_t *maybe_total, job_handler_string_t *maybe_message);
 
-// Imported Functions from `millpond:jobs/clock@0.1.1`
+// Imported Functions from `millpond:jobs/clock@0.1.2`
 // The current time. It can go backwards between two calls, as every wall clock can.
 extern void millpond_jobs_clock_now(millpond_jobs_clock_instant_t *ret);
 
-// Imported Functions from `millpond:jobs/random@0.1.1`
+// Imported Functions from `millpond:jobs/random@0.1.2`
 // One random number.
 extern uint64_t millpond_jobs_random_get_random_u64(void);
 // `max-len` random bytes, or fewer if that is over the host's limit (64 KiB).
 extern void millpond_jobs_random_get_random_bytes(uint64_t max_len, job_handler_list_u8_t *ret);
 
-// Exported Functions from `millpond:jobs/handler@0.1.1`
+// Exported Functions from `millpond:jobs/handler@0.1.2`
 bool exports_millpond_jobs_handler_handle(job_handler_list_u8_t *payload, job_handler_list_u8_t *ret, exports_millpond_jobs_handler_handle_error_t *err);
 
 // Helper Functions
@@ -469,6 +591,24 @@ void millpond_jobs_enqueue_list_own_new_job_free(millpond_jobs_enqueue_list_own_
 void millpond_jobs_enqueue_list_job_id_free(millpond_jobs_enqueue_list_job_id_t *ptr);
 
 void millpond_jobs_enqueue_result_list_job_id_refused_job_free(millpond_jobs_enqueue_result_list_job_id_refused_job_t *ptr);
+
+void millpond_jobs_steps_error_free(millpond_jobs_steps_error_t *ptr);
+
+void millpond_jobs_steps_begun_free(millpond_jobs_steps_begun_t *ptr);
+
+void millpond_jobs_steps_result_begun_error_free(millpond_jobs_steps_result_begun_error_t *ptr);
+
+void millpond_jobs_steps_result_list_u8_error_free(millpond_jobs_steps_result_list_u8_error_t *ptr);
+
+void millpond_jobs_steps_result_void_error_free(millpond_jobs_steps_result_void_error_t *ptr);
+
+void millpond_jobs_steps_option_duration_free(millpond_jobs_steps_option_duration_t *ptr);
+
+void millpond_jobs_steps_result_option_list_u8_error_free(millpond_jobs_steps_result_option_list_u8_error_t *ptr);
+
+void millpond_jobs_flow_error_free(millpond_jobs_flow_error_t *ptr);
+
+void millpond_jobs_flow_result_option_list_u8_error_free(millpond_jobs_flow_result_option_list_u8_error_t *ptr);
 
 void job_handler_option_u64_free(job_handler_option_u64_t *ptr);
 

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::enqueue::{self, NewJob};
+use crate::flow;
 #[cfg(feature = "outbound-http")]
 use crate::http;
 use crate::log::Level;
 use crate::state;
+use crate::steps::{Begun, Refusal};
 use crate::testing::Attempt;
 
 thread_local! {
@@ -139,12 +141,35 @@ pub(crate) fn enqueue_many(jobs: Vec<NewJob>) -> Result<Vec<String>, enqueue::Re
     ask(|attempt| attempt.enqueue_many(jobs))
 }
 
+pub(crate) fn step_begin(name: &str) -> Result<Begun, Refusal> {
+    ask(|attempt| attempt.steps.begin(name))
+}
+
+pub(crate) fn step_finish(name: &str, result: &[u8]) -> Result<Vec<u8>, Refusal> {
+    ask(|attempt| attempt.steps.finish(name, result))
+}
+
+pub(crate) fn step_sleep(name: &str, time: Duration) -> Result<(), Refusal> {
+    ask(|attempt| attempt.steps.sleep(name, time, attempt.facts.now()))
+}
+
+pub(crate) fn step_wait_for(name: &str, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, Refusal> {
+    ask(|attempt| attempt.steps.wait_for(name, timeout, attempt.facts.now()))
+}
+
+pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
+    ask(|attempt| match &attempt.flow {
+        None => Err(flow::Error::NoFlow),
+        Some(results) => results.get(name).cloned().map(Some).ok_or(flow::Error::NoSuchName),
+    })
+}
+
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {
     ask(|attempt| attempt.progress = Some((done, total, message.map(str::to_owned))));
 }
 
 pub(crate) fn now() -> SystemTime {
-    ask(|attempt| attempt.facts.now).unwrap_or_else(SystemTime::now)
+    ask(|attempt| attempt.facts.now())
 }
 
 pub(crate) fn random_u64() -> u64 {

@@ -9,11 +9,13 @@ use crate::bindings::millpond::jobs::types::{HandleError, Instant, RetryRequest}
 use crate::bindings::millpond::jobs::{self as contract};
 use crate::enqueue::{self, Conflict, Hold, NewJob};
 use crate::error::Verdict;
+use crate::flow;
 use crate::handler::Handler;
 #[cfg(feature = "outbound-http")]
 use crate::http;
 use crate::log::Level;
 use crate::state;
+use crate::steps::{Begun, Refusal};
 
 /// Runs the handler on a payload: what the component exports.
 pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<u8>, HandleError> {
@@ -25,6 +27,7 @@ pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<
         Verdict::Cancel(reason) => HandleError::Cancel(reason),
         Verdict::DeadLetter(reason) => HandleError::DeadLetter(reason),
         Verdict::Snooze(delay) => HandleError::Snooze(nanoseconds(delay)),
+        Verdict::Suspended => HandleError::Snooze(0),
         Verdict::RateLimited { delay, say, .. } => {
             if let Err(refusal) = (say.0)() {
                 log(Level::Warn, &refusal);
@@ -251,6 +254,44 @@ fn enqueue_error(error: contract::enqueue::Error) -> enqueue::Error {
         contract::enqueue::Error::QuotaExceeded => enqueue::Error::QuotaExceeded,
         contract::enqueue::Error::Other(what) => enqueue::Error::Other(what),
     }
+}
+
+pub(crate) fn step_begin(name: &str) -> Result<Begun, Refusal> {
+    let begun = contract::steps::begin(name).map_err(step_refusal)?;
+    Ok(Begun { name: begun.name, stored: begun.stored })
+}
+
+pub(crate) fn step_finish(name: &str, result: &[u8]) -> Result<Vec<u8>, Refusal> {
+    contract::steps::finish(name, result).map_err(step_refusal)
+}
+
+pub(crate) fn step_sleep(name: &str, time: Duration) -> Result<(), Refusal> {
+    contract::steps::sleep(name, nanoseconds(time)).map_err(step_refusal)
+}
+
+pub(crate) fn step_wait_for(name: &str, timeout: Option<Duration>) -> Result<Option<Vec<u8>>, Refusal> {
+    contract::steps::wait_for(name, timeout.map(nanoseconds)).map_err(step_refusal)
+}
+
+fn step_refusal(error: contract::steps::Error) -> Refusal {
+    match error {
+        contract::steps::Error::InvalidName(why) => Refusal::InvalidName(why),
+        contract::steps::Error::TooManySteps => Refusal::TooManySteps,
+        contract::steps::Error::Changed(why) => Refusal::Changed(why),
+        contract::steps::Error::Suspended => Refusal::Suspended,
+        contract::steps::Error::StoreUnavailable => Refusal::StoreUnavailable,
+        contract::steps::Error::Other(what) => Refusal::Other(what),
+    }
+}
+
+pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
+    contract::flow::get_result(name).map_err(|error| match error {
+        contract::flow::Error::AccessDenied => flow::Error::AccessDenied,
+        contract::flow::Error::NoFlow => flow::Error::NoFlow,
+        contract::flow::Error::NoSuchName => flow::Error::NoSuchName,
+        contract::flow::Error::StoreUnavailable => flow::Error::StoreUnavailable,
+        contract::flow::Error::Other(what) => flow::Error::Other(what),
+    })
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

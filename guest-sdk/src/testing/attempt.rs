@@ -12,6 +12,7 @@ use millpond_rules::is_name;
 use super::host::Line;
 use super::overlay::Overlay;
 use super::refusals;
+use super::steps::Steps;
 use crate::enqueue::{Error, NewJob, RefusedJob};
 #[cfg(feature = "outbound-http")]
 use crate::http;
@@ -42,6 +43,8 @@ pub(crate) struct Facts {
     pub schedule: Option<(String, SystemTime)>,
     /// None: the real one.
     pub now: Option<SystemTime>,
+    /// How far the test has advanced the clock.
+    pub advanced: Duration,
     /// None: a new one for each attempt.
     pub seed: Option<u64>,
 }
@@ -64,8 +67,15 @@ impl Default for Facts {
             run_id: "1-1".into(),
             schedule: None,
             now: None,
+            advanced: Duration::ZERO,
             seed: None,
         }
+    }
+}
+
+impl Facts {
+    pub fn now(&self) -> SystemTime {
+        self.now.unwrap_or_else(SystemTime::now) + self.advanced
     }
 }
 
@@ -82,6 +92,9 @@ pub(crate) struct Attempt {
     pub facts: Facts,
     pub config: BTreeMap<String, String>,
     pub state: Overlay,
+    pub steps: Steps,
+    /// The results of the job's flow, if it belongs to one.
+    pub flow: Option<BTreeMap<String, Vec<u8>>>,
     pub logs: Vec<Line>,
     pub enqueued: Vec<NewJob>,
     pub progress: Option<(u64, Option<u64>, Option<String>)>,

@@ -16,6 +16,7 @@ use super::attempt::Web;
 use super::attempt::{Attempt, Facts, Grant};
 use super::outcome::Outcome;
 use super::overlay::Overlay;
+use super::steps::{Step, Steps};
 use crate::enqueue::NewJob;
 use crate::handler::Handler;
 use crate::host;
@@ -36,7 +37,12 @@ pub struct Host {
     facts: Facts,
     config: BTreeMap<String, String>,
     grants: Option<Vec<Grant>>,
+    flow: Option<BTreeMap<String, Vec<u8>>>,
     committed: BTreeMap<String, Vec<u8>>,
+    /// Of the job at hand, or of the one that has ended last.
+    steps: BTreeMap<String, Step>,
+    /// The job at hand has ended: the next run is one of another job.
+    has_ended: bool,
     enqueued: Vec<NewJob>,
     logs: Vec<Line>,
     progress: Option<(u64, Option<u64>, Option<String>)>,
@@ -76,6 +82,18 @@ impl Host {
             Some((kind, queue)) => Grant { kind: kind.to_owned(), queue: Some(queue.to_owned()) },
         });
         self.grants = Some(grants.collect());
+        self
+    }
+
+    /// With a job or signal of this name in the job's flow, and its result, which is written as JSON. Without this the job belongs to
+    /// no flow.
+    ///
+    /// # Panics
+    /// If the result has no JSON.
+    #[must_use]
+    pub fn flow_result<T: Serialize + ?Sized>(mut self, name: &str, result: &T) -> Self {
+        let result = serde_json::to_vec(result).expect("a result with JSON");
+        self.flow.get_or_insert_default().insert(name.to_owned(), result);
         self
     }
 
@@ -170,6 +188,25 @@ impl Host {
         self
     }
 
+    /// Moves the clock that handlers see, for a [sleep](crate::steps::sleep) or a timeout.
+    pub fn advance(&mut self, time: Duration) {
+        self.facts.advanced += time;
+    }
+
+    /// Sends a signal to the job at hand, as the application does, with a value that is written as JSON. A signal that was sent
+    /// before its handler waits for it is kept; one that has come already is not replaced.
+    ///
+    /// # Panics
+    /// If the value has no JSON.
+    pub fn signal<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.forget_ended();
+        let signal = Step::Signalled(serde_json::to_vec(value).expect("a value with JSON"));
+        match self.steps.get(name) {
+            None | Some(Step::Waits(_)) => self.steps.insert(name.to_owned(), signal),
+            Some(_) => None,
+        };
+    }
+
     /// The same random numbers in each attempt.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -198,6 +235,7 @@ impl Host {
 
     /// Runs one attempt with a payload of these bytes.
     pub fn run_raw<Shape>(&mut self, handler: impl Handler<Shape>, payload: impl Into<Vec<u8>>) -> Outcome {
+        self.forget_ended();
         let outside = host::replace(self.begin());
         let result = catch_unwind(AssertUnwindSafe(|| handler.call(payload.into())));
         let attempt = host::replace(outside);
@@ -218,7 +256,9 @@ impl Host {
             facts: self.facts.clone(),
             config: self.config.clone(),
             state: Overlay::new(self.committed.clone()),
+            steps: Steps::new(self.steps.clone()),
             grants: self.grants.clone(),
+            flow: self.flow.clone(),
             random: self.facts.seed,
             #[cfg(feature = "outbound-http")]
             web: self.web.clone(),
@@ -228,12 +268,21 @@ impl Host {
 
     fn end(&mut self, attempt: Attempt, outcome: &Outcome) {
         self.logs.extend(attempt.logs);
+        self.steps = attempt.steps.stored;
+        self.has_ended = outcome.is_done() || outcome.is_cancelled() || outcome.is_dead_letter();
         self.progress = attempt.progress.or(self.progress.take());
         if outcome.is_done() {
             self.committed = attempt.state.values;
             for job in attempt.enqueued {
                 self.store(job);
             }
+        }
+    }
+
+    /// Forgets the steps of a job that has ended.
+    fn forget_ended(&mut self) {
+        if std::mem::take(&mut self.has_ended) {
+            self.steps.clear();
         }
     }
 
@@ -262,6 +311,17 @@ impl Host {
     /// The committed counter under `key`; 0 if there is none.
     pub fn counter(&self, key: &str) -> i64 {
         self.value_raw(key).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes)
+    }
+
+    /// The result of the [step](crate::steps) of this name, or what came with its signal, read from JSON; none if it has none, or is
+    /// not a `T`. Of the job at hand; once that has ended, until the next run.
+    pub fn step<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(self.steps.get(name)?.result()?).ok()
+    }
+
+    /// The names of all stored [steps](crate::steps), with their numbers, in order of their names.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.steps.keys().map(String::as_str)
     }
 
     /// The keys of all committed values, in order.

@@ -1,7 +1,8 @@
 //! A host for the tests of a plugin. Not there when compiled to WebAssembly.
 //!
 //! [`Host::run`] does what the queue does with one attempt: it hands the payload over as bytes, keeps state and follow-up jobs
-//! only if the job completes, and turns a panic into an outcome. Names, and limits on results, state, follow-up jobs and log lines,
+//! only if the job completes, and turns a panic into an outcome. A run after one that did not end its job is the next attempt of the
+//! same job: it has the [steps](crate::steps) that are stored. Names, and limits on results, state, follow-up jobs and log lines,
 //! are those of the queue as it is without the operator's settings. Time, memory and the number of calls are not limited.
 //!
 //! ```
@@ -25,6 +26,7 @@ mod host;
 mod outcome;
 mod overlay;
 mod refusals;
+mod steps;
 
 pub(crate) use attempt::Attempt;
 pub use host::{Host, Line};

@@ -25,6 +25,8 @@ pub enum Outcome {
     DeadLetter(String),
     /// Come back later; no attempt was used up.
     Snooze(Duration),
+    /// A [step](crate::steps) sleeps or waits for a signal; no attempt was used up.
+    Suspended,
     /// The jobs of the group wait, or of the queue if the job has no group; no attempt was used up.
     RateLimited(Duration),
     /// All jobs of the queue wait; no attempt was used up.
@@ -42,6 +44,11 @@ impl Outcome {
     /// Whether another attempt follows that counts.
     pub fn is_retried(&self) -> bool {
         matches!(self, Self::Retry { .. } | Self::Panicked(_))
+    }
+
+    /// Whether the job has left memory because it sleeps or waits for a signal.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self, Self::Suspended)
     }
 
     /// Whether the job ended as cancelled.
@@ -71,6 +78,7 @@ impl From<Result<Vec<u8>, Error>> for Outcome {
             Err(Verdict::Cancel(reason)) => Self::Cancel(reason),
             Err(Verdict::DeadLetter(reason)) => Self::DeadLetter(reason),
             Err(Verdict::Snooze(delay)) => Self::Snooze(delay),
+            Err(Verdict::Suspended) => Self::Suspended,
             Err(Verdict::RateLimited { delay, queue: false, .. }) => Self::RateLimited(delay),
             Err(Verdict::RateLimited { delay, queue: true, .. }) => Self::RateLimitedQueue(delay),
         }

@@ -21,7 +21,7 @@ use super::serving::Serving;
 use super::version::Version;
 use super::warm::{IdleInstances, Warm};
 use crate::handler::Context;
-use crate::job::{Outcome, REASON_BYTES_MAX};
+use crate::job::{Outcome, REASON_BYTES_MAX, Suspended};
 use crate::storage::Usage;
 
 /// How long a job of a suspended plugin is put off. After that time the next attempt checks whether the plugin was
@@ -165,6 +165,9 @@ fn outcome(answer: Answer, guest: &mut Guest) -> Outcome {
                 guest.context.on_complete(move |tx| overlay.commit(&plugin.name, quota, tx));
             }
             Outcome::Done((!output.is_empty()).then(|| output.into()))
+        }
+        Err(HandleError::Retry(_) | HandleError::Snooze(_)) if guest.context.facts().is_suspended() => {
+            Outcome::Retry { error: Suspended.into(), delay: None }
         }
         Err(HandleError::Retry(retry)) => {
             let delay = retry.delay.map(Duration::from_nanos);

@@ -5,7 +5,13 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "job-handler",
-    imports: { "millpond:jobs/outbound-http.send": async | trappable, default: trappable },
+    imports: {
+        "millpond:jobs/outbound-http.send": async | trappable,
+        "millpond:jobs/steps.finish": async | trappable,
+        "millpond:jobs/steps.sleep": async | trappable,
+        "millpond:jobs/steps.wait-for": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     require_store_data_send: true,
     with: {
@@ -15,6 +21,6 @@ wasmtime::component::bindgen!({
 
 // `self::`, because in doc tests there is also a crate named `millpond`.
 pub(super) use self::millpond::jobs::{
-    attempt, clock, config, enqueue, log, outbound_http, outcome, progress, random, state, types,
+    attempt, clock, config, enqueue, flow, log, outbound_http, outcome, progress, random, state, steps, types,
 };
 pub(super) use exports::millpond::jobs::handler::HandleError;

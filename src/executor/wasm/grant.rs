@@ -7,8 +7,8 @@ use super::http::Allow;
 use crate::error::PluginError;
 use crate::job::check_name;
 
-/// Something that a plugin is allowed to do beyond its own job. Without grants a plugin can compute, log and keep its
-/// own state, and nothing else.
+/// Something that a plugin is allowed to do beyond its own job. Without grants a plugin can compute, log, store
+/// the steps of its job and keep its own state, and nothing else.
 ///
 /// ```
 /// use millpond::Grant;
@@ -50,6 +50,8 @@ pub(super) enum What {
     Enqueue { kind: String, queue: Option<String> },
     /// Rate limits, which hold other jobs of the queue back.
     RateLimit,
+    /// The results of the other jobs of the job's flow.
+    FlowResults,
     /// Requests to these hosts.
     #[cfg(feature = "wasm-http")]
     Http(Allow),
@@ -65,6 +67,7 @@ impl fmt::Display for Grant {
             What::Enqueue { kind, queue: Some(queue) } => write!(f, "enqueue {kind:?} into {queue:?}"),
             What::Enqueue { kind, queue: None } => write!(f, "enqueue {kind:?} into the queue of its job"),
             What::RateLimit => f.write_str("limit rates"),
+            What::FlowResults => f.write_str("read the results of its flow"),
             #[cfg(feature = "wasm-http")]
             What::Http(allow) => write!(f, "send requests to {allow}"),
             #[cfg(feature = "wasm-wasi")]
@@ -90,6 +93,16 @@ impl Grant {
     /// ```
     pub fn rate_limit() -> Self {
         Self { what: What::RateLimit }
+    }
+
+    /// Allows the plugin to read what the other jobs of its job's flow have returned, and what came with the flow's signals, as
+    /// [`Context::result`](crate::Context::result) of a Rust handler does.
+    ///
+    /// ```
+    /// let results = millpond::Grant::flow_results();
+    /// ```
+    pub fn flow_results() -> Self {
+        Self { what: What::FlowResults }
     }
 
     /// Allows HTTP requests to these hosts, through the contract's interface `outbound-http`, which may still change.
@@ -120,6 +133,10 @@ impl Grant {
 
     pub(super) fn is_rate_limit(&self) -> bool {
         matches!(self.what, What::RateLimit)
+    }
+
+    pub(super) fn is_flow_results(&self) -> bool {
+        matches!(self.what, What::FlowResults)
     }
 
     /// The hosts that this grant allows, if it is one for HTTP.
@@ -165,7 +182,7 @@ impl Grant {
                 }
                 Ok(())
             }
-            What::RateLimit => Ok(()),
+            What::RateLimit | What::FlowResults => Ok(()),
             #[cfg(feature = "wasm-http")]
             What::Http(allow) => allow.check().or_else(|reason| wrong("grant `http`", reason)),
             #[cfg(feature = "wasm-wasi")]

@@ -13,11 +13,12 @@ use super::scan::starts_within;
 use crate::error::PluginError;
 
 /// The export that makes a component a handler.
-pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.1";
+pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.2";
 
 /// The interfaces of the contract that every plugin can import.
-const OFFERED: [&str; 10] =
-    ["types", "attempt", "outcome", "log", "config", "state", "enqueue", "progress", "clock", "random"];
+const OFFERED: [&str; 12] = [
+    "types", "attempt", "outcome", "log", "config", "state", "enqueue", "steps", "flow", "progress", "clock", "random",
+];
 
 /// The interface of the contract that a plugin can import if it is granted hosts.
 const HTTP: &str = "outbound-http";
@@ -156,6 +157,7 @@ pub(super) fn grant(import: &str) -> Option<&'static str> {
     match interface(import) {
         Some("enqueue") => Some("Grant::enqueue(kind)"),
         Some("outcome") => Some("Grant::rate_limit()"),
+        Some("flow") => Some("Grant::flow_results()"),
         Some(HTTP) => Some(HTTP_GRANT),
         None if wasi_interface(import).is_some() => Some(STDIO_GRANT),
         _ => None,

@@ -132,7 +132,7 @@ impl Batch<'_> {
             bytes += row.map_err(Fault::from)?.1.value().len();
         }
         if count > STEPS_MAX || bytes > STEP_BYTES_MAX {
-            return Err(Error::TooManySteps { id, steps_max: STEPS_MAX, bytes_max: STEP_BYTES_MAX });
+            return Err(Error::too_many_steps(id));
         }
         Ok(())
     }

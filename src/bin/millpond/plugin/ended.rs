@@ -14,6 +14,8 @@ pub struct Ended {
     pub delay: Option<Duration>,
     /// Whether other jobs of its queue wait for this time as well.
     pub rate_limited: bool,
+    /// The signal that it waits for.
+    pub awaits: Option<String>,
 }
 
 impl Ended {

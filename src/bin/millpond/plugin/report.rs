@@ -35,8 +35,11 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
         (State::Dead, _, Some(reason)) => println!("job {}: dead letter\n  {}", job.id, shown(reason)),
         (State::Cancelled, _, Some(reason)) => println!("job {}: cancelled\n  {}", job.id, shown(reason)),
         (State::Scheduled, ..) => {
-            let delay = ended.delay.unwrap_or_default();
-            println!("job {}: put off by {delay:?}, without using up an attempt", job.id);
+            let how = match &ended.awaits {
+                Some(signal) => format!("waits for the signal {signal:?}"),
+                None => format!("put off by {:?}", ended.delay.unwrap_or_default()),
+            };
+            println!("job {}: {how}, without using up an attempt", job.id);
         }
         (state, ..) => println!("job {}: {state:?}", job.id),
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use millpond::{
-    Event, Events, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention,
+    Event, Events, Explanation, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings,
+    Retention,
 };
 use redb::backends::InMemoryBackend;
 
@@ -182,7 +183,12 @@ impl Session {
                 // Events were missed, for example because of many follow-up jobs. The job's end can be among them.
                 _ => Ended::without_event(&self.pond.job(id)?),
             };
-            if let Some(ended) = ended {
+            if let Some(mut ended) = ended {
+                if ended.delay.is_some()
+                    && let Explanation::AwaitsSignal { signal, .. } = self.pond.explain(id)?
+                {
+                    ended.awaits = Some(signal);
+                }
                 return Ok((id, ended));
             }
         }

@@ -4,12 +4,14 @@ mod attempt;
 mod clock;
 mod config;
 mod enqueue;
+mod flow;
 mod log;
 mod outbound_http;
 mod outcome;
 mod progress;
 mod random;
 mod state;
+mod steps;
 
 use wasmtime::component::{HasSelf, Linker};
 

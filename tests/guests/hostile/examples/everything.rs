@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millpond_guest::bindings::millpond::jobs::outcome;
 use millpond_guest::enqueue::{NewJob, Unique, enqueue_many};
-use millpond_guest::{Raw, Result, attempt, clock, config, info, progress, random, state};
+use millpond_guest::{Error, Raw, Result, attempt, clock, config, flow, info, progress, random, state, steps};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -31,6 +31,7 @@ fn everything(payload: Raw) -> Result<Vec<String>> {
         config::get("setting").unwrap_or_default(),
     ];
     told.extend(of_0_1_1()?);
+    told.push(of_0_1_2()?);
     Ok(told)
 }
 
@@ -53,4 +54,13 @@ fn of_0_1_1() -> Result<Vec<String>> {
         format!("{:?} {:?} {}", attempt::tags(), attempt::header("tenant"), headers.join(" ")),
         format!("{} {:?} {}", !attempt::run_id().is_empty(), attempt::schedule(), attempt::scheduled_for().is_some()),
     ])
+}
+
+/// What version 0.1.2 has added. The sleep and the wait are over at once.
+fn of_0_1_2() -> Result<String> {
+    let number = steps::step("number", || Ok::<_, Error>(7))?;
+    steps::sleep("sleep", Duration::ZERO)?;
+    let signal = steps::wait_for::<String>("signal", Some(Duration::ZERO))?;
+    let result = flow::result_raw("another job").is_err();
+    Ok(format!("{number} {signal:?} {result}"))
 }
