@@ -3,20 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::attempt::FailureKind;
+use super::id::JobId;
 use super::record::Record;
 use crate::time::Timestamp;
 
 /// How many of them a file remembers. Older ones count again for the jobs that ran at them.
 const REMEMBERED_MAX: usize = 64;
 
-/// The deaths at which a job ran that was held responsible later. They say nothing of the other jobs that ran at them.
+/// The deaths at which a job ran that was held responsible then or later. They say nothing of the other jobs that ran at them.
 ///
 /// Without this, a job that happens to run when several others kill the process, each for the first time, would be at more
 /// deaths than each of them, and would be held responsible.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExplainedDeaths {
-    /// When the next process found each death, the earliest first.
-    found_at: Vec<Timestamp>,
+    /// When the next process found each death, the earliest first, and the job that was held responsible.
+    by: Vec<(Timestamp, JobId)>,
 }
 
 /// When the next process found each death at which this job ran.
@@ -26,18 +27,22 @@ fn crashes(record: &Record) -> impl Iterator<Item = Timestamp> {
 }
 
 impl ExplainedDeaths {
-    /// The number of deaths at which the job ran, without those that are explained.
-    pub fn crashes_of(&self, record: &Record) -> u32 {
-        let unexplained = crashes(record).filter(|death| !self.found_at.contains(death)).count();
+    /// The number of deaths at which the job ran, without those that another job explains.
+    pub fn crashes_of(&self, id: JobId, record: &Record) -> u32 {
+        let by_another = |death: &Timestamp| self.by.iter().any(|(explained, by)| explained == death && *by != id);
+        let unexplained = crashes(record).filter(|death| !by_another(death)).count();
         record.crashes().min(u32::try_from(unexplained).unwrap_or(u32::MAX))
     }
 
     /// Adds the deaths at which this job ran, and the one that is found now, for which it is held responsible.
-    pub fn add(&mut self, blamed: &Record, now: Timestamp) {
-        self.found_at.extend(crashes(blamed).chain([now]));
-        self.found_at.sort_unstable();
-        self.found_at.dedup();
-        self.found_at.drain(..self.found_at.len().saturating_sub(REMEMBERED_MAX));
+    pub fn add(&mut self, id: JobId, blamed: &Record, now: Timestamp) {
+        for death in crashes(blamed).chain([now]) {
+            if self.by.iter().all(|(explained, _)| *explained != death) {
+                self.by.push((death, id));
+            }
+        }
+        self.by.sort_unstable();
+        self.by.drain(..self.by.len().saturating_sub(REMEMBERED_MAX));
     }
 }
 
@@ -47,6 +52,9 @@ mod tests {
     use crate::job::AttemptNumber;
     use crate::job::life::after_crash;
     use crate::time::Now;
+
+    const KILLER: JobId = JobId::new(1);
+    const BESIDE: JobId = JobId::new(2);
 
     fn crash(record: &mut Record, millis: u64) {
         let now = Now { wall: Timestamp::from_millis(millis), ..Now::default() };
@@ -59,11 +67,12 @@ mod tests {
         let mut explained = ExplainedDeaths::default();
         crash(&mut killer, 10);
         crash(&mut beside, 10);
-        assert_eq!(explained.crashes_of(&beside), 1);
-        explained.add(&killer, Timestamp::from_millis(20));
-        assert_eq!(explained.crashes_of(&beside), 0);
+        assert_eq!(explained.crashes_of(BESIDE, &beside), 1);
+        explained.add(KILLER, &killer, Timestamp::from_millis(20));
+        assert_eq!(explained.crashes_of(BESIDE, &beside), 0);
+        assert_eq!(explained.crashes_of(KILLER, &killer), 1, "its own deaths count for it");
         crash(&mut beside, 30);
-        assert_eq!(explained.crashes_of(&beside), 1, "this one is not explained");
+        assert_eq!(explained.crashes_of(BESIDE, &beside), 1, "this one is not explained");
     }
 
     #[test]
@@ -71,17 +80,17 @@ mod tests {
         let mut job = Record::plain();
         crash(&mut job, 10);
         job.extra_mut().crashes = 0;
-        assert_eq!(ExplainedDeaths::default().crashes_of(&job), 0);
+        assert_eq!(ExplainedDeaths::default().crashes_of(BESIDE, &job), 0);
     }
 
     #[test]
     fn the_latest_deaths_are_remembered() {
         let mut explained = ExplainedDeaths::default();
         for death in 0..100 {
-            explained.add(&Record::plain(), Timestamp::from_millis(death));
-            explained.add(&Record::plain(), Timestamp::from_millis(death));
+            explained.add(KILLER, &Record::plain(), Timestamp::from_millis(death));
+            explained.add(KILLER, &Record::plain(), Timestamp::from_millis(death));
         }
-        let remembered: Vec<u64> = explained.found_at.iter().map(|at| at.as_millis()).collect();
+        let remembered: Vec<u64> = explained.by.iter().map(|(at, _)| at.as_millis()).collect();
         assert_eq!(remembered, (36..100).collect::<Vec<_>>());
     }
 }

@@ -198,7 +198,7 @@ impl World {
         let marks = std::mem::take(&mut self.marks);
         for id in marks.keys() {
             let record = &mut self.jobs.get_mut(id).unwrap().record;
-            record.extra_mut().crashes = self.explained.crashes_of(record);
+            record.extra_mut().crashes = self.explained.crashes_of(JobId::new(*id), record);
         }
         let witness = |(id, mark): (&u64, &StartMark)| {
             let deaths = self.jobs[id].record.crashes() + 1;
@@ -206,7 +206,7 @@ impl World {
         };
         let blamed_id = blamed(&marks.iter().map(witness).collect::<Vec<_>>());
         if let Some(id) = blamed_id {
-            self.explained.add(&self.jobs[&id.get()].record, at(self.now).wall);
+            self.explained.add(id, &self.jobs[&id.get()].record, at(self.now).wall);
         }
         let mut suspects = Vec::new();
         for (id, mark) in marks {

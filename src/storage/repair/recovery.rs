@@ -57,14 +57,14 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     let mut orphans = Vec::new();
     for (id, mark, cancel) in marks {
         if let Some(taken) = taken_entry(batch, id, &mark)? {
-            let crashes = explained.crashes_of(&taken.record);
+            let crashes = explained.crashes_of(id, &taken.record);
             orphans.push(Orphan { mark, taken, crashes, cancel });
         }
     }
     let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
     let blamed_id = blamed(&there);
     if let Some(orphan) = orphans.iter().find(|orphan| blamed_id == Some(orphan.taken.id)) {
-        explained.add(&orphan.taken.record, batch.now.wall);
+        explained.add(orphan.taken.id, &orphan.taken.record, batch.now.wall);
         batch.tables.meta()?.insert(EXPLAINED_DEATHS, codec::encode(&explained).as_slice())?;
     }
     let mut suspects = Vec::new();
