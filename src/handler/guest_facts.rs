@@ -95,10 +95,14 @@ impl GuestFacts {
         WaitsForPlace { facts: self, time }
     }
 
-    /// Notes that the attempt has a place and its guest is to be called. Check after this whether the attempt was cancelled
-    /// while it waited: then its job may be given back as one that was not called, so the guest must not be called.
-    pub fn has_place(&self) {
-        self.place().has_no_place = false;
+    /// Notes that the attempt has a place, unless it was cancelled while it waited. Returns whether the guest is to be called.
+    ///
+    /// Of an attempt that was cancelled, [`waits_for_place`](Self::waits_for_place) goes on saying that its guest was not called: a
+    /// stop asks that after it has cancelled all attempts.
+    pub fn takes_place(&self, is_cancelled: impl FnOnce() -> bool) -> bool {
+        let mut place = self.place();
+        place.has_no_place = is_cancelled();
+        !place.has_no_place
     }
 
     /// Whether the attempt's guest was not called because the attempt waits for a place, or was ended while it did.

@@ -221,6 +221,8 @@ impl Engine {
     /// How an attempt has ended whose handler has ended with `ending`.
     fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
         match attempt.judge(as_steps_say(attempt, ending), now) {
+            // It was cancelled or taken back while its guest waited for a place.
+            Ending::Snoozed(_) | Ending::Released if attempt.facts.guest.waits_for_place() => Ending::Uncalled,
             Ending::Done(Some(result)) => self.done_with(attempt, result),
             ending => ending,
         }

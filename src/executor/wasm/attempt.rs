@@ -67,8 +67,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
                     tracing::debug!(target: "millpond::plugin", "{name} waits for a place: all are taken");
                     let slot = plugin.places.slot().await;
                     drop(waits);
-                    facts.guest.has_place();
-                    if facts.is_cancelled() {
+                    if !facts.guest.takes_place(|| facts.is_cancelled()) {
                         return Outcome::Snooze(Duration::ZERO);
                     }
                     slot
