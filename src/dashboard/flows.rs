@@ -89,23 +89,19 @@ pub(super) fn steps(pond: &Millpond, job: &JobInfo, redact: &Redact) -> Result<V
 }
 
 fn step(step: StepInfo, of: (&str, &str), redact: &Redact) -> Step {
-    let undone_at = match step.state {
-        StepState::Undone { at } => Some(time(at)),
-        _ => None,
-    };
-    let (state, until) = match step.state {
-        StepState::Done => ("done", None),
-        StepState::Sleeps { until } => ("sleeps", Some(until)),
-        StepState::Waits { deadline } => ("waits", deadline),
-        StepState::Signalled => ("signalled", None),
-        StepState::Undone { .. } => ("undone", None),
+    let (state, until, undone_at) = match step.state {
+        StepState::Done => ("done", None, None),
+        StepState::Sleeps { until } => ("sleeps", Some(until), None),
+        StepState::Waits { deadline } => ("waits", deadline, None),
+        StepState::Signalled => ("signalled", None, None),
+        StepState::Undone { at } => ("undone", None, Some(at)),
     };
     Step {
         name: step.name,
         at: time(step.at),
         state: state.to_owned(),
         until: until.map(time),
-        undone_at,
+        undone_at: undone_at.map(time),
         result: step.result.map(|bytes| result(&bytes, of, redact)),
     }
 }

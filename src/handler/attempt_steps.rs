@@ -6,8 +6,9 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-use crate::error::BoxError;
-use crate::job::{StepRow, Suspension};
+use super::step_store::StepStore;
+use crate::error::{BoxError, Error};
+use crate::job::{JobId, StepRow, Suspension};
 
 /// What an attempt knows of the steps of its job.
 pub(crate) struct StepsOfAttempt {
@@ -28,8 +29,20 @@ pub(crate) struct StepsOfAttempt {
 }
 
 impl StepsOfAttempt {
+    /// What is known of the steps of this job. They are read if none of them is known yet.
+    pub fn known<'k>(
+        known: &'k mut Option<Box<Self>>,
+        store: &dyn StepStore,
+        id: JobId,
+    ) -> Result<&'k mut Self, Error> {
+        match known {
+            Some(known) => Ok(known),
+            none => Ok(none.insert(Box::new(Self::of(store.steps(id)?)))),
+        }
+    }
+
     /// With the steps that are stored.
-    pub fn of(rows: Vec<(String, StepRow)>) -> Self {
+    fn of(rows: Vec<(String, StepRow)>) -> Self {
         let (rows, used, undos) = (rows.into_iter().collect(), HashMap::new(), Vec::new());
         Self { rows, used, has_stored: false, has_stored_undoable: false, suspension: None, undos, is_undone: false }
     }

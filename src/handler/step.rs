@@ -40,10 +40,9 @@ impl<'a, T: DeserializeOwned> Step<'a, T> {
     ///
     /// Before such an end the handler is called again. Its steps return what is stored of them, until it asks for one that was never
     /// done: then it gets an error, which it returns. What it does beside its steps happens again, unless it asks
-    /// [`Context::is_undoing`]. After that the steps that say how
-    /// are undone, the last one first; `undo` gets the result of the step. Each undone step is stored before the next one, and is not
-    /// undone again, but `undo` is called again if the process dies before: it should be idempotent. Then the job ends, with the
-    /// reason that it had.
+    /// [`Context::is_undoing`]. After that the steps that say how are undone, the last one first; `undo` gets the result of the step.
+    /// Each undone step is stored before the next one, and is not undone again, but `undo` is called again if the process dies before:
+    /// it should be idempotent. Then the job ends, with the reason that it had.
     ///
     /// If `undo` fails, the attempt fails, and the job is retried as it is otherwise, with all its attempts. If none is left, it is a
     /// dead letter, and goes on undoing its steps if it is redriven. After a redrive of a job that was undone, its undone steps run

@@ -287,10 +287,7 @@ impl Context {
         }
         let facts = self.facts();
         let mut known = facts.steps();
-        let known = match &mut *known {
-            Some(known) => known,
-            none => none.insert(Box::new(StepsOfAttempt::of(steps.steps(facts.id())?))),
-        };
+        let known = StepsOfAttempt::known(&mut known, steps, facts.id())?;
         let used = known.used.entry(name.to_owned()).or_default();
         *used += 1;
         let name = if *used == 1 { name.to_owned() } else { format!("{name}#{used}") };

@@ -38,10 +38,7 @@ impl AttemptFacts {
         let store = self.shared.steps.as_deref().ok_or(Error::Closed)?;
         let undos = {
             let mut known = self.steps();
-            let known = match &mut *known {
-                Some(known) => known,
-                none => none.insert(Box::new(StepsOfAttempt::of(store.steps(self.id())?))),
-            };
+            let known = StepsOfAttempt::known(&mut known, store, self.id())?;
             let undos = std::mem::take(&mut known.undos);
             if let Some(name) = known.not_among(&undos) {
                 return Err(format!(

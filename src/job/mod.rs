@@ -153,6 +153,7 @@ pub(crate) use schedule_row::{Plan, Progress as ScheduleProgress, Recurrence};
 pub(crate) use stored_payload::StoredPayload;
 pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};
 #[cfg(test)]
-pub(crate) use undo::{Undo, UndoneEnd};
+pub(crate) use undo::Undo;
+pub(crate) use undo::UndoneEnd;
 pub(crate) use waiting::{AgedFrom, AgedPage, AgedRefill, AgedRow, Mark, Marks};
 pub(crate) use withdraw::{Withdraw, Withdrawn};

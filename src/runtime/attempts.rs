@@ -298,7 +298,7 @@ impl Engine {
             }
             ending => {
                 let is_plain = matches!(ending, Ending::Done(None)) && hooks.is_empty();
-                let (transition, mut more) = self.decide(attempt, ending, hooks, now);
+                let (transition, mut more) = self.decide(attempt, number, ending, hooks, now);
                 if let Some(hash) = attempt.facts.guest.plugin().filter(|_| !is_plain) {
                     more.record.lineage_mut().ran(number.number, hash);
                 }
@@ -330,6 +330,7 @@ impl Engine {
     fn decide(
         self: &Arc<Self>,
         attempt: &Attempt,
+        number: AttemptNumber,
         ending: Ending,
         hooks: Vec<CompleteHook>,
         now: Now,
@@ -350,7 +351,7 @@ impl Engine {
             _ => None,
         };
         let mut record = attempt.job().record.clone();
-        let transition = after(&mut record, counted(attempt), ending, retry, now, random);
+        let transition = after(&mut record, number, ending, retry, now, random);
         let texts = self.coder().code_end(&mut record, &attempt.job().record);
         // If the handler writes with its completion, the job can still be dead after those writes have failed.
         let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);

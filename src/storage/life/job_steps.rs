@@ -13,8 +13,10 @@ use super::moved::Moved;
 use super::steering::Target;
 use super::verifier::Verifier;
 use crate::error::Error;
+use crate::events::Event;
 use crate::job::{
-    JobId, Patch, QueueId, ReadyJob, Record, STEP_BYTES_MAX, STEPS_MAX, StepRow, StepWhat, Transition, life,
+    AttemptNumber, JobId, Patch, QueueId, ReadyJob, Record, STEP_BYTES_MAX, STEPS_MAX, StepRow, StepWhat, Transition,
+    UndoneEnd, life,
 };
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
@@ -81,6 +83,27 @@ impl Batch<'_> {
         let row = StepRow { what: StepWhat::Undone(result, self.now.wall), ..row };
         self.insert_step(id, name, &row)?;
         Ok(row)
+    }
+
+    /// How a job with this record ends by this transition, if it has steps to undo before.
+    pub fn end_to_undo_before(
+        &mut self,
+        id: JobId,
+        record: &Record,
+        transition: Transition,
+        attempt: AttemptNumber,
+    ) -> Result<Option<UndoneEnd>, Fault> {
+        match life::end_to_undo_before(transition, attempt) {
+            Some(ends) if self.has_steps_to_undo(id, record)? => Ok(Some(ends)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells listeners that a job undoes its steps before it ends.
+    pub fn tell_undoing(&mut self, id: JobId, queue: QueueId, record: &Record) {
+        let (queue, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(record.kind));
+        let reason = record.extra.as_ref().and_then(|extra| extra.reason.clone()).unwrap_or_default();
+        self.event(|| Event::Undoing { id, queue, kind, reason });
     }
 
     /// Whether a job with this record has steps that are to be undone before it ends: not if it undoes them already.

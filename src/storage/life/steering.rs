@@ -44,10 +44,9 @@ impl Batch<'_> {
         let mut record = stored.record.clone();
         if self.has_steps_to_undo(id, &record)? {
             let transition = life::undo_waiting(&mut record, reason);
-            let (name, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(record.kind));
+            self.tell_undoing(id, queue, &record);
             self.rewrite_waiting(id, queue, &stored, record, transition)?;
             self.unmark(id)?;
-            self.event(|| Event::Undoing { id, queue: name, kind, reason: reason.to_owned() });
             return Ok(CancelOutcome::Requested);
         }
         let transition = life::cancel(&mut record, reason, self.now);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::events::Event;
-use crate::job::life::{after_crash, cancel_after_crash, end_to_undo_before, undo_after_crash};
+use crate::job::life::{after_crash, cancel_after_crash, undo_after_crash};
 use crate::job::{
     AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness,
     blamed, dead_by,
@@ -122,11 +122,9 @@ fn bring_back(
     }
     record.extra_mut().crashes = crashes;
     let mut transition = after_crash(&mut record, attempt, blamed, batch.now);
-    if let Some(ends) = end_to_undo_before(transition, attempt)
-        && batch.has_steps_to_undo(id, &record)?
-    {
+    if let Some(ends) = batch.end_to_undo_before(id, &record, transition, attempt)? {
         transition = undo_after_crash(&mut record, ends);
-        tell_undoing(batch, id, queue, &record);
+        batch.tell_undoing(id, queue, &record);
     }
     match transition {
         Transition::End(State::Dead) => {
@@ -148,12 +146,6 @@ fn bring_back(
     }
 }
 
-fn tell_undoing(batch: &mut Batch<'_>, id: JobId, queue: QueueId, record: &Record) {
-    let (queue, kind) = (batch.queue(queue).name, batch.catalog().kind_name(record.kind));
-    let reason = record.extra.as_ref().and_then(|extra| extra.reason.clone()).unwrap_or_default();
-    batch.event(|| Event::Undoing { id, queue, kind, reason });
-}
-
 /// Ends a job whose cancel was requested before the process died.
 fn cancel_orphan(
     batch: &mut Batch<'_>,
@@ -166,11 +158,9 @@ fn cancel_orphan(
     // The mark can have been written for the request alone, and then it does not know the attempt.
     let attempt = AttemptNumber { number: record.attempts.saturating_add(1), ..attempt };
     let transition = cancel_after_crash(&mut record, attempt, &reason, batch.now);
-    if let Some(ends) = end_to_undo_before(transition, attempt)
-        && batch.has_steps_to_undo(id, &record)?
-    {
+    if let Some(ends) = batch.end_to_undo_before(id, &record, transition, attempt)? {
         undo_after_crash(&mut record, ends);
-        tell_undoing(batch, id, queue, &record);
+        batch.tell_undoing(id, queue, &record);
         batch.give_back(queue, taken.clone(), Some(record), true)?;
         return Ok(());
     }

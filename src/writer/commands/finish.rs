@@ -262,10 +262,9 @@ impl Finish {
 
     /// If the job ends as dead or cancelled and has steps to undo, its handler is called again for that, and the job ends after it.
     fn undo_before_end(&mut self, batch: &mut Batch<'_>) -> Result<(), Error> {
-        let Some(ends) = life::end_to_undo_before(self.transition, self.attempt) else { return Ok(()) };
         let id = self.id();
         let Some(more) = &mut self.more else { return Ok(()) };
-        if batch.has_steps_to_undo(id, &more.record)? {
+        if let Some(ends) = batch.end_to_undo_before(id, &more.record, self.transition, self.attempt)? {
             self.transition = life::undo_after_attempt(&mut more.record, ends, batch.now);
         }
         Ok(())
@@ -331,17 +330,15 @@ impl Finish {
         let (id, queue) = (self.id(), self.queue);
         let mut record = self.record().clone();
         let transition = life::cancel_requested(&mut record, self.attempt, &reason, batch.now);
-        let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
-        if let Some(ends) = life::end_to_undo_before(transition, self.attempt)
-            && batch.has_steps_to_undo(id, &record)?
+        if let Some(ends) = batch.end_to_undo_before(id, &record, transition, self.attempt)?
             && let Transition::PutOff { due, failed } = life::undo_after_attempt(&mut record, ends, batch.now)
         {
             batch.put_off(queue, &self.taken, &record, due, failed)?;
-            batch.event(|| Event::Undoing { id, queue: name, kind, reason });
+            batch.tell_undoing(id, queue, &record);
             return Ok(());
         }
         self.end(batch, transition, &record)?;
-        let queue = name;
+        let (queue, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
         tracing::info!(
             id = id.get(),
             queue = &*queue,
