@@ -11,8 +11,6 @@ use millpond::{
 use crate::all_jobs::all_jobs;
 use crate::support::*;
 
-const HOUR: Duration = Duration::from_secs(3_600);
-
 /// A worker of the queue `q` whose jobs with a number above 1,000 are dead, until `deaths` have died. It records what has
 /// completed.
 fn worker(pond: &Millpond, deaths: usize) -> Log<u64> {

@@ -11,23 +11,7 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::support::*;
 
-const HOUR: Duration = Duration::from_secs(3_600);
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
-
-/// Runs that fail as long as there is one left.
-#[derive(Clone, Default)]
-struct Failures(Arc<AtomicU64>);
-
-impl Failures {
-    fn of(count: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(count)))
-    }
-
-    fn next(&self) -> Result<(), String> {
-        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() { Err("failed on purpose".into()) } else { Ok(()) }
-    }
-}
 
 fn at_once() -> Retry {
     Retry::fixed(Duration::from_secs(1)).jitter(0.0).max_attempts(5)

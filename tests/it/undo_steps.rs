@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use millpond::{
     CancelOutcome, Context, Error, Event, Job, JobFilter, JobId, Millpond, Outcome, Retry, State, StepState, Unique,
@@ -11,25 +10,13 @@ use redb::TableDefinition;
 
 use crate::support::*;
 
-const HOUR: Duration = Duration::from_secs(3_600);
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
 /// What ran, in order.
 type Ran = Log<String>;
 
-/// How many undos fail before one succeeds.
-#[derive(Clone, Default)]
-struct Failures(Arc<AtomicU64>);
-
-impl Failures {
-    fn of(count: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(count)))
-    }
-
-    fn next(&self) -> Result<(), String> {
-        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() { Err("it cannot be undone yet".into()) } else { Ok(()) }
-    }
+fn not_yet(failures: &Failures) -> Result<(), &'static str> {
+    failures.next().map_err(|_| "it cannot be undone yet")
 }
 
 fn every_second(max_attempts: u32) -> Retry {
@@ -48,9 +35,9 @@ async fn three_steps(ctx: &Context, ran: &Ran, failures: &Failures) -> Result<()
     let undo = |name: &'static str| {
         let (ran, failures) = (ran.clone(), failures.clone());
         move |result: u64| async move {
-            failures.next()?;
+            not_yet(&failures)?;
             ran.push(format!("undo {name} {result}"));
-            Ok::<_, String>(())
+            Ok::<_, &str>(())
         }
     };
     ctx.step("charge", step("charge", 7)).undo(undo("charge")).await?;
@@ -254,14 +241,14 @@ async fn an_undo_that_fails_is_tried_again_and_the_ones_before_it_are_not() {
                 let undo_first = {
                     let ran = ran.clone();
                     move |(): ()| async move {
-                        broken.next()?;
+                        not_yet(&broken)?;
                         ran.push("undo first".into());
-                        Ok::<_, String>(())
+                        Ok::<_, &str>(())
                     }
                 };
                 let undo_second = move |(): ()| async move {
                     ran.push("undo second".into());
-                    Ok::<_, String>(())
+                    Ok::<_, &str>(())
                 };
                 ctx.step("first", || async { Ok::<_, Error>(()) }).undo(undo_first).await?;
                 ctx.step("second", || async { Ok::<_, Error>(()) }).undo(undo_second).await?;
@@ -425,11 +412,9 @@ async fn a_kill_in_the_middle_of_undoing_repeats_no_undo_that_is_durable() {
     drained(&pond).await;
 }
 
-#[tokio::test]
-async fn a_cancel_that_was_requested_before_a_kill_undoes_the_steps() {
-    let disk = OnDisk::new();
-    let pond = disk.open();
-    let (gate, mut keeper) = gate();
+/// A worker that runs the three steps, and stays in its handler until it is let go.
+fn stuck(pond: &Millpond) -> Keeper {
+    let (gate, keeper) = gate();
     pond.worker("q")
         .handle(move |_: Job<Work>, ctx: Context| {
             let gate = gate.clone();
@@ -441,6 +426,14 @@ async fn a_cancel_that_was_requested_before_a_kill_undoes_the_steps() {
         })
         .start()
         .unwrap();
+    keeper
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_requested_before_a_kill_undoes_the_steps() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let mut keeper = stuck(&pond);
     let id = pond.enqueue("q", work(1)).await.unwrap().id;
     keeper.entered().await;
     pond.cancel(id, "enough").await.unwrap();
@@ -460,21 +453,6 @@ async fn a_cancel_that_was_requested_before_a_kill_undoes_the_steps() {
 #[tokio::test]
 async fn a_job_that_kills_the_process_undoes_its_steps() {
     let disk = OnDisk::new();
-    let stuck = |pond: &Millpond| {
-        let (gate, keeper) = gate();
-        pond.worker("q")
-            .handle(move |_: Job<Work>, ctx: Context| {
-                let gate = gate.clone();
-                async move {
-                    three_steps(&ctx, &Ran::new(), &Failures::default()).await?;
-                    gate.pass(1).await;
-                    Ok(())
-                }
-            })
-            .start()
-            .unwrap();
-        keeper
-    };
     let mut files = vec![disk.open()];
     let mut keepers = vec![stuck(&files[0])];
     let id = files[0].enqueue("q", work(1).max_attempts(1)).await.unwrap().id;

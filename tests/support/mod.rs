@@ -5,6 +5,7 @@
 pub mod on_event;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,6 +90,21 @@ impl OnDisk {
         let copy = self.dir.path().join(name);
         std::fs::copy(self.path(), &copy).unwrap();
         self.builder().open(copy).unwrap()
+    }
+}
+
+/// Fails so many times, and then no more. Clones count together.
+#[derive(Clone, Default)]
+pub struct Failures(Arc<AtomicU64>);
+
+impl Failures {
+    pub fn of(count: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(count)))
+    }
+
+    pub fn next(&self) -> Result<(), String> {
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() { Err("failed on purpose".into()) } else { Ok(()) }
     }
 }
 
