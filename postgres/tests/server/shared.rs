@@ -1,0 +1,58 @@
+//! Shared queues of several files.
+
+use millpond::{Millpond, NewJob};
+use millpond_links::Forward;
+use millpond_links_testkit::{Handled, dies_with, machine, thumbnails, until};
+
+use crate::support::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_job_is_missing_while_the_server_is_killed() {
+    let Some(mut server) = Server::start() else { return };
+    let (dir, handled) = (tempfile::tempdir().unwrap(), Handled::default());
+    let engine = server.engine();
+    let sender = Millpond::open(dir.path().join("sender.redb")).unwrap();
+    let link = Forward::to_shared(&sender, "outgoing", &engine, thumbnails()).batch(50).start().await.unwrap();
+    // Each machine has connections of its own.
+    let machines = [
+        machine(dir.path(), "one.redb", &server.engine(), &handled).await,
+        machine(dir.path(), "two.redb", &server.engine(), &handled).await,
+    ];
+    let (count, kills) = (1_000, 5);
+    for first in (0..count).step_by(20) {
+        let jobs = (first..first + 20).map(|n| NewJob::raw("thumbnail", n.to_string()));
+        sender.enqueue_many("outgoing", jobs).await.unwrap();
+        if first % (count / kills) == 0 {
+            server.kill();
+            server.start_again();
+        }
+    }
+    handled.all(count).await;
+    let twice = handled.twice();
+    let states = machines.each_ref().map(|(_, link)| link.state());
+    println!("{count} jobs, {kills} kills of the server: 0 missing, {twice} twice; {states:?}, {:?}", link.state());
+    assert!(states.iter().all(|state| state.jobs > 0), "both machines have worked");
+    let lost: u64 = states.iter().map(|state| state.lost_leases).sum();
+    assert!(twice == 0 || lost > 0, "what ran twice is explained by a lost lease");
+    for (_, link) in &machines {
+        until(link, |state| state.held == 0).await;
+    }
+    assert_eq!(server.number("select count(*) from millpond.job").await, 0, "the server keeps nothing that has ended");
+}
+
+#[tokio::test]
+async fn a_machine_that_is_gone_is_replaced_when_its_leases_have_ended() {
+    let Some(server) = Server::start() else { return };
+    let (dir, handled) = (tempfile::tempdir().unwrap(), Handled::default());
+    let sender = Millpond::open(dir.path().join("sender.redb")).unwrap();
+    let engine = server.engine();
+    let link = Forward::to_shared(&sender, "outgoing", &engine, thumbnails()).start().await.unwrap();
+    sender.enqueue_many("outgoing", (0..40).map(|n| NewJob::raw("thumbnail", n.to_string()))).await.unwrap();
+    until(&link, |state| state.jobs == 40).await;
+    let its_engine = server.engine();
+    dies_with(dir.path(), async move { its_engine }, 40).await;
+
+    let (_pond, _link) = machine(dir.path(), "other.redb", &engine, &handled).await;
+    handled.all(40).await;
+    assert_eq!(handled.twice(), 0);
+}
