@@ -9,16 +9,17 @@
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]
 mod kernel;
+#[path = "../support/turns.rs"]
+mod turns;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millpond::{Context, Error, FlowDraft, Job, Millpond, NewJob};
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+
+use turns::{Done, median};
 
 /// Jobs of one turn.
 const JOBS: u64 = 20_200;
@@ -39,26 +40,6 @@ const WORK: [(&str, u64); 6] = [
 
 fn noop() -> NewJob {
     NewJob::raw("noop", vec![7; 128])
-}
-
-/// Counts the handlers that have returned.
-#[derive(Clone, Default)]
-struct Done {
-    count: Arc<AtomicU64>,
-    notify: Arc<Notify>,
-}
-
-impl Done {
-    fn one(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
-        self.notify.notify_one();
-    }
-
-    async fn reach(&self, count: u64) {
-        while self.count.load(Ordering::SeqCst) < count {
-            self.notify.notified().await;
-        }
-    }
 }
 
 fn work(pond: &Millpond, concurrency: usize) -> Done {
@@ -146,11 +127,6 @@ async fn turn(dir: &Path, what: usize) -> f64 {
     };
     pond.shutdown(HOUR).await.expect("it closes");
     jobs as f64 / begun.elapsed().as_secs_f64()
-}
-
-fn median(mut rates: Vec<f64>) -> (f64, f64, f64) {
-    rates.sort_by(f64::total_cmp);
-    (rates[rates.len() / 2], rates[0], rates[rates.len() - 1])
 }
 
 /// Stores many blocked jobs, and opens their file in a process that does nothing else.

@@ -2,9 +2,9 @@
 
 use millpond::{JobFilter, Millpond, NewJob};
 
+use crate::floor::PAYLOAD;
 use crate::measure::{Clock, Sample};
 use crate::pond::{commits, drained, fill, job, open, runtime};
-use crate::work::PAYLOAD;
 
 /// Stores jobs by 1,000, each made by `with`.
 fn bulk_with(jobs: u64, with: impl Fn(u64, NewJob) -> NewJob) -> Sample {

@@ -9,10 +9,12 @@
 //! ```
 
 mod features;
+#[path = "../support/floor.rs"]
 mod floor;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]
 mod kernel;
+#[path = "../support/measure.rs"]
 mod measure;
 mod pond;
 mod ratios;

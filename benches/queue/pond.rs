@@ -10,9 +10,8 @@ use redb::TableDefinition;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use crate::floor::pause;
+use crate::floor::{PAYLOAD, pause};
 use crate::measure::{Clock, Sample};
-use crate::work::PAYLOAD;
 
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 

@@ -1,5 +1,6 @@
 //! The pieces of work, each done by both sides.
 
+use crate::floor::PAYLOAD;
 use crate::measure::Sample;
 use crate::{features, floor, pond};
 
@@ -19,9 +20,6 @@ pub enum Judged {
     /// By the median latency.
     Latency,
 }
-
-/// The number of bytes of a payload, unless the work says otherwise.
-pub const PAYLOAD: usize = 128;
 
 pub const WORK: &[Work] = &[
     Work {

@@ -9,7 +9,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::measure::{Clock, Sample};
-use crate::work::PAYLOAD;
+
+/// The number of bytes of a payload, unless the work says otherwise.
+pub const PAYLOAD: usize = 128;
 
 const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 const BATCH: usize = 1_000;
