@@ -4,15 +4,17 @@
 // (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return. componentize-js 0.23 traps on
 // a negative BigInt: there a counter can only go up.
 
-import * as attemptCalls from "millpond:jobs/attempt@0.1.2";
-import * as configCalls from "millpond:jobs/config@0.1.2";
-import * as enqueueCalls from "millpond:jobs/enqueue@0.1.2";
-import * as flowCalls from "millpond:jobs/flow@0.1.2";
-import * as logCalls from "millpond:jobs/log@0.1.2";
-import * as outcomeCalls from "millpond:jobs/outcome@0.1.2";
-import * as progressCalls from "millpond:jobs/progress@0.1.2";
-import * as stateCalls from "millpond:jobs/state@0.1.2";
-import * as stepsCalls from "millpond:jobs/steps@0.1.2";
+import * as attemptCalls from "millpond:jobs/attempt@0.1.3";
+import * as configCalls from "millpond:jobs/config@0.1.3";
+import * as enqueueCalls from "millpond:jobs/enqueue@0.1.3";
+import * as flowCalls from "millpond:jobs/flow@0.1.3";
+import * as logCalls from "millpond:jobs/log@0.1.3";
+import * as outcomeCalls from "millpond:jobs/outcome@0.1.3";
+import * as progressCalls from "millpond:jobs/progress@0.1.3";
+import * as stateCalls from "millpond:jobs/state@0.1.3";
+import * as stepsCalls from "millpond:jobs/steps@0.1.3";
+import * as streamsCalls from "millpond:jobs/streams@0.1.3";
+import * as topicsCalls from "millpond:jobs/topics@0.1.3";
 
 /** Throw it, or any error: try again, when the queue's back-off says or after a time. Uses up an attempt. */
 export class Retry extends Error {
@@ -136,6 +138,12 @@ export const attempt = {
   get headers() { return Object.fromEntries(attemptCalls.getHeaders()); },
   get runId() { return attemptCalls.getRunId(); },
   get schedule() { return attemptCalls.getSchedule() ?? null; },
+  /** Which entry of a stream it is, `{ stream, offset, key }`, or null. The key is null if there is none. */
+  get entry() {
+    const stream = attemptCalls.getStream() ?? null;
+    if (stream === null) return null;
+    return { stream, offset: Number(attemptCalls.getOffset()), key: attemptCalls.getKey() ?? null };
+  },
 };
 
 /** Durable values as JSON; what is written commits with the job. */
@@ -165,6 +173,18 @@ export function enqueue(kind, payload, options = {}) {
 /** Enqueues all of these jobs, `[kind, payload, options]` each, or none of them if one is refused. */
 export function enqueueMany(jobs) {
   return refusedAs("enqueue", () => enqueueCalls.enqueueMany(jobs.map((job) => newJob(...job))));
+}
+
+/**
+ * Appends an entry to a stream with the job's completion. Options: `group`, which is its key, `tags` and `headers`. Needs a grant.
+ */
+export function append(stream, kind, payload, options = {}) {
+  refusedAs("append", () => streamsCalls.append(stream, newJob(kind, payload, options)));
+}
+
+/** Publishes a message to a topic with the job's completion. Options: those of `enqueue`, without `queue`. Needs a grant. */
+export function publish(topic, routingKey, kind, payload, options = {}) {
+  refusedAs("publish", () => topicsCalls.publish(topic, routingKey, newJob(kind, payload, options)));
 }
 
 function newJob(kind, payload, options = {}) {

@@ -4,10 +4,10 @@ import json
 import traceback
 
 from componentize_py_types import Err
-from wit_world.imports import attempt, config, enqueue as _enqueue, flow as _flow, log as _log, outcome as _outcome, progress as _progress, state as _state, steps as _steps
+from wit_world.imports import attempt, config, enqueue as _enqueue, flow as _flow, log as _log, outcome as _outcome, progress as _progress, state as _state, steps as _steps, streams as _streams, topics as _topics
 from wit_world.imports.types import HandleError_Cancel, HandleError_DeadLetter, HandleError_Retry, HandleError_Snooze, RetryRequest
 
-__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "Suspended", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress", "steps", "flow_result"]
+__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "Suspended", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "append", "publish", "entry", "progress", "steps", "flow_result"]
 
 
 class Retry(Exception):
@@ -170,6 +170,22 @@ def enqueue(kind, payload, **options):
 def enqueue_many(jobs):
     """Enqueues all of these jobs, `(kind, payload, options)` each, or none of them if one is refused."""
     return _refused_as("enqueue", _enqueue.enqueue_many, [_new_job(*job) for job in jobs])
+
+
+def append(stream, kind, payload, **options):
+    """Appends an entry to a stream with the job's completion. Options: `group`, which is its key, `tags` and `headers`. Needs a grant."""
+    _refused_as("append", _streams.append, stream, _new_job(kind, payload, options))
+
+
+def publish(topic, routing_key, kind, payload, **options):
+    """Publishes a message to a topic with the job's completion. Options: those of `enqueue`, without `queue`. Needs a grant."""
+    _refused_as("publish", _topics.publish, topic, routing_key, _new_job(kind, payload, options))
+
+
+def entry():
+    """Which entry of a stream the job is, as its stream, its offset and its key, or None. The key is None if there is none."""
+    stream = attempt.get_stream()
+    return None if stream is None else (stream, attempt.get_offset(), attempt.get_key())
 
 
 _TIMES = ["delay", "expiry", "timeout", "unique_for", "unique_throttle"]

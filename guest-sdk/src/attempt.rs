@@ -102,6 +102,24 @@ pub fn schedule() -> Option<String> {
     host::schedule()
 }
 
+/// An entry of a stream, which a consumer has handed out. [`entry`] returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The stream's name.
+    pub stream: String,
+    /// Its offset in the stream.
+    pub offset: u64,
+    /// Its key. `None` if it has no key, or if its consumer does not handle entries by key.
+    pub key: Option<String>,
+}
+
+/// Which entry of a stream the job is, if a consumer has handed it out. Its tags and headers are those of the job. New in version 0.1.3 of the
+/// contract.
+pub fn entry() -> Option<Entry> {
+    host::entry()
+}
+
 /// The time that the schedule has for this job, if a schedule has enqueued it. New in version 0.1.1 of the contract.
 pub fn scheduled_for() -> Option<SystemTime> {
     host::scheduled_for()

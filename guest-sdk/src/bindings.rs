@@ -52,7 +52,8 @@ pub mod millpond {
           f.debug_struct("RetryRequest").field("reason", &self.reason).field("delay", &self.delay).finish()
         }
       }
-      /// Why this attempt did not finish the job. In each case the attempt's state writes and follow-up jobs are dropped.
+      /// Why this attempt did not finish the job. In each case the attempt's state writes, follow-up jobs, entries and messages are
+      /// dropped.
       ///
       /// A trap, a timeout and a memory limit are failed attempts too: they count like `retry` without a delay.
       #[derive(Clone)]
@@ -119,7 +120,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-job-id"]
             fn wit_import1(_: *mut u8, );
@@ -148,7 +149,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-kind"]
             fn wit_import1(_: *mut u8, );
@@ -177,7 +178,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-queue"]
             fn wit_import1(_: *mut u8, );
@@ -201,7 +202,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-number"]
             fn wit_import0() -> i32;
@@ -220,7 +221,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-max-number"]
             fn wit_import0() -> i32;
@@ -243,7 +244,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-enqueued-at"]
             fn wit_import1(_: *mut u8, );
@@ -268,7 +269,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-time-left"]
             fn wit_import0() -> i64;
@@ -295,7 +296,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "is-cancelled"]
             fn wit_import0() -> i32;
@@ -319,7 +320,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-group"]
             fn wit_import1(_: *mut u8, );
@@ -354,7 +355,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-priority"]
             fn wit_import0() -> i32;
@@ -378,7 +379,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-tags"]
             fn wit_import1(_: *mut u8, );
@@ -424,7 +425,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-header"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -464,7 +465,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-headers"]
             fn wit_import1(_: *mut u8, );
@@ -512,7 +513,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-run-id"]
             fn wit_import1(_: *mut u8, );
@@ -541,7 +542,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-schedule"]
             fn wit_import1(_: *mut u8, );
@@ -581,7 +582,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 24]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-scheduled-for"]
             fn wit_import1(_: *mut u8, );
@@ -608,6 +609,122 @@ pub mod millpond {
             _ => _rt::invalid_enum_discriminant(),
           };
           result5
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The stream that the job is an entry of, if a consumer has handed it out. The entry's tags and headers are those of the job.
+      #[allow(async_fn_in_trait)]
+      pub fn get_stream() -> ::core::option::Option<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 3*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
+          unsafe extern "C" {
+            #[link_name = "get-stream"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result6 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len5 = l4;
+                let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+
+                _rt::string_lift(bytes5)
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result6
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The offset of the entry in that stream. `none` if the job is no entry.
+      #[allow(async_fn_in_trait)]
+      pub fn get_offset() -> ::core::option::Option<u64>{
+        unsafe {
+
+          #[repr(align(8))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 16]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
+          unsafe extern "C" {
+            #[link_name = "get-offset"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result4 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(8).cast::<i64>();
+
+                l3 as u64
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result4
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The key of the entry. `none` if it has no key, if its consumer does not handle entries by key, or if the job is no entry.
+      #[allow(async_fn_in_trait)]
+      pub fn get_key() -> ::core::option::Option<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 3*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.3")]
+          unsafe extern "C" {
+            #[link_name = "get-key"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result6 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len5 = l4;
+                let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+
+                _rt::string_lift(bytes5)
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result6
         }
       }
 
@@ -668,7 +785,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.3")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited"]
             fn wit_import1(_: *mut u8, );
@@ -725,7 +842,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.3")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited-queue"]
             fn wit_import1(_: *mut u8, );
@@ -851,7 +968,7 @@ pub mod millpond {
           let len0 = vec0.len();
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/log@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/log@0.1.3")]
           unsafe extern "C" {
             #[link_name = "log"]
             fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -889,7 +1006,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/config@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/config@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -993,7 +1110,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -1082,7 +1199,7 @@ pub mod millpond {
           let len1 = vec1.len();
           let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.3")]
           unsafe extern "C" {
             #[link_name = "set"]
             fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, );
@@ -1151,7 +1268,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.3")]
           unsafe extern "C" {
             #[link_name = "delete"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -1225,7 +1342,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.3")]
           unsafe extern "C" {
             #[link_name = "increment"]
             fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, );
@@ -1306,7 +1423,7 @@ pub mod millpond {
             },
           };let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.3")]
           unsafe extern "C" {
             #[link_name = "list-keys"]
             fn wit_import4(_: *mut u8, _: usize, _: i32, _: *mut u8, _: usize, _: *mut u8, );
@@ -1471,7 +1588,8 @@ pub mod millpond {
         }
       }
       impl ::core::error::Error for RefusedJob {}
-      /// A job to be enqueued. Options that are not set have the queue's defaults. The setters check nothing: `enqueue` does.
+      /// A job to be enqueued, an entry to be appended (`streams.append`), or a message to be published (`topics.publish`). Options that
+      /// are not set have the queue's defaults. The setters check nothing: `enqueue`, `append` and `publish` do.
 
       #[derive(Debug)]
       #[repr(transparent)]
@@ -1504,7 +1622,7 @@ pub mod millpond {
         unsafe fn drop(_handle: u32) {
           
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
           unsafe extern "C" {
             #[link_name = "[resource-drop]new-job"]
             fn drop(_: i32, );
@@ -1531,7 +1649,7 @@ pub mod millpond {
             let len1 = vec1.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[constructor]new-job"]
               fn wit_import2(_: *mut u8, _: usize, _: *mut u8, _: usize, ) -> i32;
@@ -1555,7 +1673,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-queue"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1575,7 +1693,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-delay"]
               fn wit_import0(_: i32, _: i64, );
@@ -1595,7 +1713,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-priority"]
               fn wit_import0(_: i32, _: i32, );
@@ -1615,7 +1733,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-max-attempts"]
               fn wit_import0(_: i32, _: i32, );
@@ -1639,7 +1757,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-key"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1663,7 +1781,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-group"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1683,7 +1801,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-expiry"]
               fn wit_import0(_: i32, _: i64, );
@@ -1703,7 +1821,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-timeout"]
               fn wit_import0(_: i32, _: i64, );
@@ -1724,7 +1842,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-weight"]
               fn wit_import0(_: i32, _: i32, );
@@ -1748,7 +1866,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.add-tag"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1775,7 +1893,7 @@ pub mod millpond {
             let len1 = vec1.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-header"]
               fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, );
@@ -1797,7 +1915,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-for"]
               fn wit_import0(_: i32, _: i64, );
@@ -1819,7 +1937,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-until-started"]
               fn wit_import0(_: i32, );
@@ -1840,7 +1958,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-throttle"]
               fn wit_import0(_: i32, _: i64, );
@@ -1861,7 +1979,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-keep-latest"]
               fn wit_import0(_: i32, );
@@ -1883,7 +2001,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-replace"]
               fn wit_import0(_: i32, );
@@ -1904,7 +2022,7 @@ pub mod millpond {
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-debounce"]
               fn wit_import0(_: i32, _: i64, _: i64, );
@@ -1929,7 +2047,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
           unsafe extern "C" {
             #[link_name = "enqueue"]
             fn wit_import1(_: i32, _: *mut u8, );
@@ -2010,7 +2128,7 @@ pub mod millpond {
           }
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.3")]
           unsafe extern "C" {
             #[link_name = "enqueue-many"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -2185,7 +2303,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.3")]
           unsafe extern "C" {
             #[link_name = "begin"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -2305,7 +2423,7 @@ pub mod millpond {
           let len1 = vec1.len();
           let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.3")]
           unsafe extern "C" {
             #[link_name = "finish"]
             fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, );
@@ -2400,7 +2518,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.3")]
           unsafe extern "C" {
             #[link_name = "sleep"]
             fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, );
@@ -2495,7 +2613,7 @@ pub mod millpond {
             },
           };let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/steps@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/steps@0.1.3")]
           unsafe extern "C" {
             #[link_name = "wait-for"]
             fn wit_import3(_: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, );
@@ -2655,7 +2773,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/flow@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/flow@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-result"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -2729,6 +2847,276 @@ pub mod millpond {
 
     }
 
+    /// Streams: logs of entries, which consumers read. Entries are appended in the transaction that completes this job. If the job does
+    /// not complete, they are dropped. So what a handler makes of an entry is appended exactly once.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod streams {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type NewJob = super::super::super::millpond::jobs::enqueue::NewJob;
+      /// Why an entry was refused. The attempt can continue without it.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted entries of this kind in this stream. An invalid kind or stream cannot be granted: a name has
+        /// 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
+        AccessDenied,
+        /// The payload is longer than the host allows for any entry (1 MiB by default). A payload that is longer than all payloads of
+        /// an attempt together can be returns `quota-exceeded`.
+        PayloadTooLarge,
+        /// The attempt cannot append more, or the chain of jobs and entries that plugins have made has reached its limit. Jobs, entries
+        /// and messages count together, as `enqueue.error` says.
+        QuotaExceeded,
+        /// Any other error, described in text: an option that an entry cannot have, an invalid key, tag or header.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::PayloadTooLarge => {
+              f.debug_tuple("Error::PayloadTooLarge").finish()
+            }
+            Error::QuotaExceeded => {
+              f.debug_tuple("Error::QuotaExceeded").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      #[allow(unused_unsafe, clippy::all)]
+      /// Appends the entry to the stream of this name when the running job commits, in the order of the calls. Its offset is assigned
+      /// then. A stream that does not exist is made.
+      ///
+      /// An entry has a kind and a payload. Its key is what `set-group` sets: consumers handle the entries of a key one after another.
+      /// It can have tags and headers. Any other option, and `set-queue`, returns `other`.
+      #[allow(async_fn_in_trait)]
+      pub fn append(stream: &str,entry: NewJob,) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = stream;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/streams@0.1.3")]
+          unsafe extern "C" {
+            #[link_name = "append"]
+            fn wit_import2(_: *mut u8, _: usize, _: i32, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: i32, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, (&entry).take_handle() as i32, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result9 = match l3 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l4 = i32::from(*ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v8 = match l4 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  1 => {
+                    Error::PayloadTooLarge
+                  }
+                  2 => {
+                    Error::QuotaExceeded
+                  }
+                  n => {
+                    debug_assert_eq!(n, 3, "invalid enum discriminant");
+                    let e8 = {
+                      let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l6 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len7 = l6;
+                      let bytes7 = _rt::Vec::from_raw_parts(l5.cast(), len7, len7);
+
+                      _rt::string_lift(bytes7)
+                    };
+                    Error::Other(e8)
+                  }
+                };
+
+                v8
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result9
+        }
+      }
+
+    }
+
+    /// Topics: a message that is published to one becomes a job in each queue and an entry in each stream that is bound to it by the
+    /// message's routing key and headers. Messages are published in the transaction that completes this job, to what is bound then. If the
+    /// job does not complete, they are dropped.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod topics {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type NewJob = super::super::super::millpond::jobs::enqueue::NewJob;
+      /// Why a message was refused. The attempt can continue without it.
+      ///
+      /// What is bound to the topic can change until the job commits. If the topic is gone by then, or nothing that is bound to a
+      /// mandatory topic matches any more, or a bound queue is full, the attempt fails.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted messages of this kind to this topic. An invalid kind or topic cannot be granted.
+        AccessDenied,
+        /// There is no topic of this name.
+        NoSuchTopic,
+        /// Nothing that is bound to the topic matches, it has no alternate queue, and its messages are mandatory.
+        Unroutable,
+        /// The payload is longer than the host allows for any job (1 MiB by default). A payload that is longer than all payloads of
+        /// an attempt together can be returns `quota-exceeded`.
+        PayloadTooLarge,
+        /// The attempt cannot publish more, or the chain of jobs and entries that plugins have made has reached its limit. Jobs, entries
+        /// and messages count together, as `enqueue.error` says. A message counts once, whatever it becomes.
+        QuotaExceeded,
+        /// Any other error, described in text: an invalid routing key, or an option that `enqueue` refuses.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::NoSuchTopic => {
+              f.debug_tuple("Error::NoSuchTopic").finish()
+            }
+            Error::Unroutable => {
+              f.debug_tuple("Error::Unroutable").finish()
+            }
+            Error::PayloadTooLarge => {
+              f.debug_tuple("Error::PayloadTooLarge").finish()
+            }
+            Error::QuotaExceeded => {
+              f.debug_tuple("Error::QuotaExceeded").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      #[allow(unused_unsafe, clippy::all)]
+      /// Publishes the message to the topic of this name when the running job commits. It is no error that nothing matches, unless the
+      /// topic is mandatory.
+      ///
+      /// The message can have the options that a job can have, which hold in each of the queues. An entry has only the group, as its key,
+      /// the tags and the headers. `set-queue` returns `other`. The routing key is text of at most 255 bytes and 64 words between dots.
+      #[allow(async_fn_in_trait)]
+      pub fn publish(topic: &str,routing_key: &str,message: NewJob,) -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let vec0 = topic;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let vec1 = routing_key;
+          let ptr1 = vec1.as_ptr().cast::<u8>();
+          let len1 = vec1.len();
+          let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/topics@0.1.3")]
+          unsafe extern "C" {
+            #[link_name = "publish"]
+            fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: i32, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: i32, _: *mut u8, ) { unreachable!() }
+          wit_import3(ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, (&message).take_handle() as i32, ptr2);
+          let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+          let result10 = match l4 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l5 = i32::from(*ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v9 = match l5 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  1 => {
+                    Error::NoSuchTopic
+                  }
+                  2 => {
+                    Error::Unroutable
+                  }
+                  3 => {
+                    Error::PayloadTooLarge
+                  }
+                  4 => {
+                    Error::QuotaExceeded
+                  }
+                  n => {
+                    debug_assert_eq!(n, 5, "invalid enum discriminant");
+                    let e9 = {
+                      let l6 = *ptr2.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l7 = *ptr2.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len8 = l7;
+                      let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+
+                      _rt::string_lift(bytes8)
+                    };
+                    Error::Other(e9)
+                  }
+                };
+
+                v9
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result10
+        }
+      }
+
+    }
+
     /// The progress of the attempt, for the operator. The last report is kept with the attempt, however it ends.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod progress {
@@ -2762,7 +3150,7 @@ pub mod millpond {
             },
           };
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/progress@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/progress@0.1.3")]
           unsafe extern "C" {
             #[link_name = "report"]
             fn wit_import3(_: i64, _: i32, _: i64, _: i32, _: *mut u8, _: usize, );
@@ -2796,7 +3184,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/clock@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/clock@0.1.3")]
           unsafe extern "C" {
             #[link_name = "now"]
             fn wit_import1(_: *mut u8, );
@@ -2833,7 +3221,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-random-u64"]
             fn wit_import0() -> i64;
@@ -2857,7 +3245,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.3")]
           unsafe extern "C" {
             #[link_name = "get-random-bytes"]
             fn wit_import1(_: i64, _: *mut u8, );
@@ -3015,7 +3403,7 @@ pub mod millpond {
             },
           };let ptr9 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.2")]
+          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.3")]
           unsafe extern "C" {
             #[link_name = "send"]
             fn wit_import10(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, );
@@ -3247,31 +3635,32 @@ pub mod exports {
           ///
           /// `payload` is the job's payload as it was enqueued. A typed job of the Rust interface has JSON, unless its kind uses
           /// another codec. `ok` completes the job: its bytes are kept as the job's result, unless they are empty, and the attempt's
-          /// writes to `state` and its follow-up jobs commit in the same transaction. The Rust interface reads a typed result as JSON.
+          /// writes to `state`, its follow-up jobs, entries and messages commit in the same transaction. The Rust interface reads a typed
+          /// result as JSON.
           ///
           /// Each attempt runs in a fresh instance, unless the operator has chosen to reuse instances. So a handler must not keep
           /// anything in memory for the next job. After a crash a job can run again, even if its handler has returned. So effects
-          /// outside of `state` and `enqueue` should be idempotent, with `attempt.get-job-id` as their key.
+          /// outside of `state`, `enqueue`, `streams` and `topics` should be idempotent, with `attempt.get-job-id` as their key.
           #[allow(async_fn_in_trait)]
           fn handle(payload: _rt::Vec::<u8>,) -> ::core::result::Result<_rt::Vec::<u8>,HandleError>;
         }
         #[doc(hidden)]
         #[macro_export]
-        macro_rules! __export_millpond_jobs_handler_0_1_2_cabi{
+        macro_rules! __export_millpond_jobs_handler_0_1_3_cabi{
           ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
 
-            #[unsafe(export_name = "millpond:jobs/handler@0.1.2#handle")]
+            #[unsafe(export_name = "millpond:jobs/handler@0.1.3#handle")]
             unsafe extern "C" fn export_handle(arg0: *mut u8,arg1: usize,) -> *mut u8 {
               unsafe { $($path_to_types)*::_export_handle_cabi::<$ty>(arg0, arg1) }
             }
-            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.2#handle")]
+            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.3#handle")]
             unsafe extern "C" fn _post_return_handle(arg0: *mut u8,) {
               unsafe { $($path_to_types)*::__post_return_handle::<$ty>(arg0) }
             }
           };);
         }
         #[doc(hidden)]
-        pub use __export_millpond_jobs_handler_0_1_2_cabi;
+        pub use __export_millpond_jobs_handler_0_1_3_cabi;
 
         #[repr(align(8))]
         struct _RetArea([::core::mem::MaybeUninit::<u8>; 32+2*::core::mem::size_of::<*const u8>()]);
@@ -3545,98 +3934,108 @@ mod _rt {
 macro_rules! __export_job_handler_impl {
   ($ty:ident) => (millpond_guest::__private::bindings::export!($ty with_types_in millpond_guest::__private::bindings););
   ($ty:ident with_types_in $($path_to_types_root:tt)*) => (
-  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_2_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
+  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_3_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
   const _: () = {
 
     #[cfg(target_arch = "wasm32")]
-    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler:imports and exports")]
+    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.3:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3754] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa8\x1c\x01A\x02\x01\
-A\x20\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
-r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
-reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
-\x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.2\x05\0\x02\x03\0\0\x08duration\x02\
-\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
-ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
-\x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
-\0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
-\x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
-\x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
-\x0b\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priori\
-ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
-\0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
-\x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
-\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.2\x05\
-\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
-\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
-te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.2\x05\x05\x01B\x04\x01\
-m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
-\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
-d:jobs/log@0.1.2\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
-\x03\0\x1amillpond:jobs/config@0.1.2\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
-\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
-r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
-keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
-\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
-keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
-j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
-\x0e\x03\0\x19millpond:jobs/state@0.1.2\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
-s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
-\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
-\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
-\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
-\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
-\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
-\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
-emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
-\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
-\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
-\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
-\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
-self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
-self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
-\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
-\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
-\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
-\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
-tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
-new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
-\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
-@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
-\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
-s/enqueue@0.1.2\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01\
-q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07changed\x01s\0\x09suspende\
-d\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01p}\x01\
-k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\x03\
-\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\x04\x01\x03\x01@\x02\x04\
-names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
-es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
-\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
-steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
-such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
-p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
-\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
-donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
-jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
-\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
-B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
-\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
-\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
-\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
-\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
-sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
-out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
-error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
-\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x02\x03\0\0\x0chandle-e\
-rror\x01B\x06\x02\x03\x02\x01\x10\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\
-\x01\x01\x01@\x01\x07payload\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond\
-:jobs/handler@0.1.2\x05\x11\x04\0\x1fmillpond:jobs/job-handler@0.1.2\x04\0\x0b\x11\
-\x01\0\x0bjob-handler\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-com\
-ponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 4195] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe1\x1f\x01A\x02\x01\
+A%\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01r\x02\
+\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06rea\
+sons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\x06\
+cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-error\x03\
+\0\x09\x03\0\x19millpond:jobs/types@0.1.3\x05\0\x02\x03\0\0\x08duration\x02\x03\0\
+\0\x07instant\x02\x03\0\0\x06job-id\x01B,\x02\x03\x02\x01\x01\x04\0\x08duration\x03\
+\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x06\
+job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\0\x08get\
+-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\x08\x04\
+\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\x01@\0\
+\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x0b\
+\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priority\x01\
+\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\0\x0a\
+get-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\x14\
+\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\x15\
+\x04\0\x11get-scheduled-for\x01\x16\x04\0\x0aget-stream\x01\x0d\x01kw\x01@\0\0\x17\
+\x04\0\x0aget-offset\x01\x18\x04\0\x07get-key\x01\x0d\x03\0\x1bmillpond:jobs/att\
+empt@0.1.3\x05\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\
+\x16set-rate-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.3\x05\x05\x01\
+B\x04\x01m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05l\
+evel\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17\
+millpond:jobs/log@0.1.3\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\
+\x01\x01\x03\0\x1amillpond:jobs/config@0.1.3\x05\x07\x01B\x14\x01q\x05\x0dkey-to\
+o-large\0\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\
+\x05other\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\
+\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\
+\x02\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01\
+@\x02\x03keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\
+\x0a\x01j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-\
+keys\x01\x0e\x03\0\x19millpond:jobs/state@0.1.3\x05\x08\x01B6\x02\x03\x02\x01\x01\
+\x04\0\x08duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\
+\x0daccess-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01\
+s\0\x04\0\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-jo\
+b\x03\0\x06\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\
+\x09\0\x0a\x04\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05\
+queues\x01\0\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05\
+delay\x01\x01\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08\
+priorityz\x01\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\
+\x0cmax-attemptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\
+\x04self\x0c\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\
+\x04self\x0c\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\
+\x04self\x0c\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\
+\x02\x04self\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\
+\x01@\x02\x04self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\
+\x01@\x02\x04self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01\
+@\x03\x04self\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\
+\x17\x01@\x02\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-uni\
+que-for\x01\x18\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-unti\
+l-started\x01\x19\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job\
+.set-unique-throttle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\
+\x04\0\"[method]new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\
+\x01\x07at-most\x01\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\
+\x01\x03\x01\x05\x01@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01\
+p\x03\x01j\x01\x1f\x01\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\
+\x03\0\x1bmillpond:jobs/enqueue@0.1.3\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\
+\x08duration\x03\0\0\x01q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07ch\
+anged\x01s\0\x09suspended\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x02\x01p}\x01k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\
+\0\x06\x01j\x01\x07\x01\x03\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\
+\x04\x01\x03\x01@\x02\x04names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\
+\x01\x03\x01@\x02\x04names\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01\
+j\x01\x05\x01\x03\x01@\x02\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\
+\x03\0\x19millpond:jobs/steps@0.1.3\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\
+\0\x07no-flow\0\0\x0cno-such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\
+\0\x0aget-result\x01\x05\x03\0\x18millpond:jobs/flow@0.1.3\x05\x0b\x02\x03\0\x06\
+\x07new-job\x01B\x08\x02\x03\x02\x01\x0c\x04\0\x07new-job\x03\0\0\x01q\x04\x0dac\
+cess-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\x02\x01i\x01\x01j\0\x01\x03\x01@\x02\x06streams\x05entry\x04\0\
+\x05\x04\0\x06append\x01\x06\x03\0\x1bmillpond:jobs/streams@0.1.3\x05\x0d\x01B\x08\
+\x02\x03\x02\x01\x0c\x04\0\x07new-job\x03\0\0\x01q\x06\x0daccess-denied\0\0\x0dn\
+o-such-topic\0\0\x0aunroutable\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\
+\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01i\x01\x01j\0\x01\x03\x01@\x03\x05to\
+pics\x0brouting-keys\x07message\x04\0\x05\x04\0\x07publish\x01\x06\x03\0\x1amill\
+pond:jobs/topics@0.1.3\x05\x0e\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\
+\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.\
+1.3\x05\x0f\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\
+\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.3\x05\x10\x01B\x05\x01@\0\0w\x04\
+\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-\
+bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.3\x05\x11\x01B\x0f\x02\x03\x02\x01\
+\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06\
+methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\
+\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01\
+q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnectio\
+n\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\
+\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millp\
+ond:jobs/outbound-http@0.1.3\x05\x12\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\
+\x02\x01\x13\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07\
+payload\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.3\x05\
+\x14\x04\0\x1fmillpond:jobs/job-handler@0.1.3\x04\0\x0b\x11\x01\0\x0bjob-handler\
+\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.0\x10\
+wit-bindgen-rust\x060.61.1";
   };
   )
 }
@@ -3644,92 +4043,102 @@ ponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 pub use __export_job_handler_impl as export;
 
 #[cfg(target_arch = "wasm32")]
-#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.2:job-handler-with-all-of-its-exports-removed:encoded world")]
+#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.3:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3709] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdb\x1b\x01A\x02\x01\
-A\x1d\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
-r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
-reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
-\x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.2\x05\0\x02\x03\0\0\x08duration\x02\
-\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
-ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
-\x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
-\0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
-\x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
-\x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
-\x0b\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priori\
-ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
-\0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
-\x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
-\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.2\x05\
-\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
-\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
-te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.2\x05\x05\x01B\x04\x01\
-m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
-\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
-d:jobs/log@0.1.2\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
-\x03\0\x1amillpond:jobs/config@0.1.2\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
-\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
-r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
-keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
-\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
-keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
-j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
-\x0e\x03\0\x19millpond:jobs/state@0.1.2\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
-s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
-\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
-\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
-\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
-\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
-\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
-\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
-emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
-\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
-\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
-\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
-\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
-self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
-self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
-\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
-\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
-\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
-\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
-tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
-new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
-\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
-@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
-\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
-s/enqueue@0.1.2\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01\
-q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07changed\x01s\0\x09suspende\
-d\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01p}\x01\
-k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\0\x06\x01j\x01\x07\x01\x03\
-\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\x04\x01\x03\x01@\x02\x04\
-names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\x01\x03\x01@\x02\x04nam\
-es\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01j\x01\x05\x01\x03\x01@\x02\
-\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\x03\0\x19millpond:jobs/\
-steps@0.1.2\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\0\x07no-flow\0\0\x0cno-\
-such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
-p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\0\x0aget-result\x01\
-\x05\x03\0\x18millpond:jobs/flow@0.1.2\x05\x0b\x01B\x04\x01kw\x01ks\x01@\x03\x04\
-donew\x05total\0\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:\
-jobs/progress@0.1.2\x05\x0c\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\
-\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.2\x05\x0d\x01\
-B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\
-\0\x10get-random-bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.2\x05\x0e\x01B\x0f\
-\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\
-\x01\x01r\x05\x06methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\
-\x07request\x03\0\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08re\
-sponse\x03\0\x08\x01q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07time\
-out\0\0\x0aconnection\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05\
-error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\
-\x01\x0d\x03\0!millpond:jobs/outbound-http@0.1.2\x05\x0f\x04\0?millpond:jobs/job\
--handler-with-all-of-its-exports-removed@0.1.2\x04\0\x0b1\x01\0+job-handler-with\
--all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dw\
-it-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 4150] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x94\x1f\x01A\x02\x01\
+A\"\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01r\x02\
+\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06rea\
+sons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\x06\
+cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-error\x03\
+\0\x09\x03\0\x19millpond:jobs/types@0.1.3\x05\0\x02\x03\0\0\x08duration\x02\x03\0\
+\0\x07instant\x02\x03\0\0\x06job-id\x01B,\x02\x03\x02\x01\x01\x04\0\x08duration\x03\
+\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x06\
+job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\0\x08get\
+-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\x08\x04\
+\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\x01@\0\
+\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x0b\
+\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priority\x01\
+\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\0\x0a\
+get-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\x14\
+\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\x15\
+\x04\0\x11get-scheduled-for\x01\x16\x04\0\x0aget-stream\x01\x0d\x01kw\x01@\0\0\x17\
+\x04\0\x0aget-offset\x01\x18\x04\0\x07get-key\x01\x0d\x03\0\x1bmillpond:jobs/att\
+empt@0.1.3\x05\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\
+\x16set-rate-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.3\x05\x05\x01\
+B\x04\x01m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05l\
+evel\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17\
+millpond:jobs/log@0.1.3\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\
+\x01\x01\x03\0\x1amillpond:jobs/config@0.1.3\x05\x07\x01B\x14\x01q\x05\x0dkey-to\
+o-large\0\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\
+\x05other\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\
+\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\
+\x02\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01\
+@\x02\x03keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\
+\x0a\x01j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-\
+keys\x01\x0e\x03\0\x19millpond:jobs/state@0.1.3\x05\x08\x01B6\x02\x03\x02\x01\x01\
+\x04\0\x08duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\
+\x0daccess-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01\
+s\0\x04\0\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-jo\
+b\x03\0\x06\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\
+\x09\0\x0a\x04\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05\
+queues\x01\0\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05\
+delay\x01\x01\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08\
+priorityz\x01\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\
+\x0cmax-attemptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\
+\x04self\x0c\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\
+\x04self\x0c\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\
+\x04self\x0c\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\
+\x02\x04self\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\
+\x01@\x02\x04self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\
+\x01@\x02\x04self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01\
+@\x03\x04self\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\
+\x17\x01@\x02\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-uni\
+que-for\x01\x18\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-unti\
+l-started\x01\x19\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job\
+.set-unique-throttle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\
+\x04\0\"[method]new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\
+\x01\x07at-most\x01\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\
+\x01\x03\x01\x05\x01@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01\
+p\x03\x01j\x01\x1f\x01\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\
+\x03\0\x1bmillpond:jobs/enqueue@0.1.3\x05\x09\x01B\x15\x02\x03\x02\x01\x01\x04\0\
+\x08duration\x03\0\0\x01q\x06\x0cinvalid-name\x01s\0\x0etoo-many-steps\0\0\x07ch\
+anged\x01s\0\x09suspended\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\x02\x01p}\x01k\x04\x01r\x02\x04names\x06stored\x05\x04\0\x05begun\x03\
+\0\x06\x01j\x01\x07\x01\x03\x01@\x01\x04names\0\x08\x04\0\x05begin\x01\x09\x01j\x01\
+\x04\x01\x03\x01@\x02\x04names\x06result\x04\0\x0a\x04\0\x06finish\x01\x0b\x01j\0\
+\x01\x03\x01@\x02\x04names\x04time\x01\0\x0c\x04\0\x05sleep\x01\x0d\x01k\x01\x01\
+j\x01\x05\x01\x03\x01@\x02\x04names\x07timeout\x0e\0\x0f\x04\0\x08wait-for\x01\x10\
+\x03\0\x19millpond:jobs/steps@0.1.3\x05\x0a\x01B\x07\x01q\x05\x0daccess-denied\0\
+\0\x07no-flow\0\0\x0cno-such-name\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x04names\0\x04\x04\
+\0\x0aget-result\x01\x05\x03\0\x18millpond:jobs/flow@0.1.3\x05\x0b\x02\x03\0\x06\
+\x07new-job\x01B\x08\x02\x03\x02\x01\x0c\x04\0\x07new-job\x03\0\0\x01q\x04\x0dac\
+cess-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\x02\x01i\x01\x01j\0\x01\x03\x01@\x02\x06streams\x05entry\x04\0\
+\x05\x04\0\x06append\x01\x06\x03\0\x1bmillpond:jobs/streams@0.1.3\x05\x0d\x01B\x08\
+\x02\x03\x02\x01\x0c\x04\0\x07new-job\x03\0\0\x01q\x06\x0daccess-denied\0\0\x0dn\
+o-such-topic\0\0\x0aunroutable\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\
+\x05other\x01s\0\x04\0\x05error\x03\0\x02\x01i\x01\x01j\0\x01\x03\x01@\x03\x05to\
+pics\x0brouting-keys\x07message\x04\0\x05\x04\0\x07publish\x01\x06\x03\0\x1amill\
+pond:jobs/topics@0.1.3\x05\x0e\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\
+\x07message\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.\
+1.3\x05\x0f\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\
+\0\x03now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.3\x05\x10\x01B\x05\x01@\0\0w\x04\
+\0\x0eget-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-\
+bytes\x01\x02\x03\0\x1amillpond:jobs/random@0.1.3\x05\x11\x01B\x0f\x02\x03\x02\x01\
+\x01\x04\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06\
+methods\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\
+\x06\x01r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01\
+q\x06\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnectio\
+n\x01s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\
+\x01\x09\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millp\
+ond:jobs/outbound-http@0.1.3\x05\x12\x04\0?millpond:jobs/job-handler-with-all-of\
+-its-exports-removed@0.1.3\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-\
+removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.25\
+8.0\x10wit-bindgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]

@@ -73,7 +73,7 @@
 //!
 //! # What a handler can do
 //!
-//! [`state`] and [`enqueue`] commit with the job's completion, exactly once; [`steps`] stores what is done before the end, lets a job sleep
+//! [`state`], [`enqueue`], [`streams`] and [`topics`] commit with the job's completion, exactly once; [`steps`] stores what is done before the end, lets a job sleep
 //! for days, and waits for signals; [`flow`] has the results of the job's flow; [`log`](mod@log) and [`progress`] tell the operator; [`config`]
 //! has the operator's settings; [`attempt`], [`clock`] and [`random`] say what they are called. There are no files, sockets
 //! or environment variables in the sandbox; `std::time::SystemTime::now` and `std::thread` panic there.
@@ -108,8 +108,10 @@ pub mod progress;
 pub mod random;
 pub mod state;
 pub mod steps;
+pub mod streams;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod topics;
 
 #[cfg(any(all(target_arch = "wasm32", feature = "arena"), test))]
 mod arena;

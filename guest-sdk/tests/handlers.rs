@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use millpond_guest::enqueue::{self, NewJob, Unique, enqueue_many};
 use millpond_guest::log::Level;
 use millpond_guest::testing::{Host, Outcome};
-use millpond_guest::{Error, Json, OrElse, Raw, Result, attempt, clock, config, progress, random, state};
+use millpond_guest::{
+    Error, Json, OrElse, Raw, Result, attempt, clock, config, progress, random, state, streams, topics,
+};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Order {
@@ -136,6 +138,39 @@ fn only_a_job_that_completes_leaves_state_and_follow_ups() {
     host.run(work, &true);
     host.run(work, &false);
     assert_eq!((host.value::<u32>("last"), host.counter("runs"), host.enqueued().len()), (Some(1), 4, 2));
+}
+
+#[test]
+fn only_a_job_that_completes_appends_and_publishes() {
+    fn work(fail: bool) -> Result {
+        let entry = attempt::entry().expect("it is one");
+        let copy = NewJob::new("copy", &entry.offset)?.group(&entry.key.unwrap_or_default());
+        streams::append("copies", copy.header("of", &entry.stream))?;
+        topics::publish("copied", "copy.done", NewJob::new("copied", &7)?)?;
+        if fail { Err(Error::retry("not today")) } else { Ok(()) }
+    }
+    let mut host = Host::new().entry("orders", 41).group("ada");
+    assert!(host.run(work, &true).is_retried());
+    assert_eq!((host.appended("copies").len(), host.published("copied").len()), (0, 0));
+    assert!(host.run(work, &false).is_done());
+    let copies = host.appended("copies");
+    assert_eq!((copies.len(), copies[0].kind(), copies[0].json(), copies[0].key()), (1, "copy", Some(41), Some("ada")));
+    let published = host.published("copied");
+    assert_eq!((published.len(), published[0].0, published[0].1.json()), (1, "copy.done", Some(7)));
+    assert!(host.appended("others").is_empty() && host.published("others").is_empty());
+}
+
+#[test]
+fn an_entry_or_a_message_that_is_refused_says_why() {
+    let append = || -> Result { Ok(streams::append("copies", NewJob::raw("copy", *b""))?) };
+    let publish = || -> Result { Ok(topics::publish("orders", "order.x", NewJob::raw("copy", *b""))?) };
+    let denied = Host::new().grant_append(&["copy@others"]).run_raw(append, *b"");
+    assert_eq!(denied, retry("this handler may not append such an entry to this stream"));
+    let denied = Host::new().grant_publish(&["other@orders"]).run_raw(publish, *b"");
+    assert_eq!(denied, retry("this handler may not publish such a message to this topic"));
+    let mut host = Host::new().refusing_topic("orders", topics::Error::Unroutable);
+    assert_eq!(host.run_raw(publish, *b""), retry("nothing that is bound to the topic matches the message"));
+    assert!(host.grant_publish(&["copy@orders"]).published("orders").is_empty());
 }
 
 #[test]

@@ -3,190 +3,209 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `millpond:jobs/attempt@0.1.2`
+// Imported Functions from `millpond:jobs/attempt@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-job-id")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-job-id")))
 extern void __wasm_import_millpond_jobs_attempt_get_job_id(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-kind")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-kind")))
 extern void __wasm_import_millpond_jobs_attempt_get_kind(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-queue")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-queue")))
 extern void __wasm_import_millpond_jobs_attempt_get_queue(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-number")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-number")))
 extern int32_t __wasm_import_millpond_jobs_attempt_get_number(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-max-number")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-max-number")))
 extern int32_t __wasm_import_millpond_jobs_attempt_get_max_number(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-enqueued-at")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-enqueued-at")))
 extern void __wasm_import_millpond_jobs_attempt_get_enqueued_at(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-time-left")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-time-left")))
 extern int64_t __wasm_import_millpond_jobs_attempt_get_time_left(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("is-cancelled")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("is-cancelled")))
 extern int32_t __wasm_import_millpond_jobs_attempt_is_cancelled(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-group")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-group")))
 extern void __wasm_import_millpond_jobs_attempt_get_group(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-priority")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-priority")))
 extern int32_t __wasm_import_millpond_jobs_attempt_get_priority(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-tags")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-tags")))
 extern void __wasm_import_millpond_jobs_attempt_get_tags(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-header")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-header")))
 extern void __wasm_import_millpond_jobs_attempt_get_header(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-headers")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-headers")))
 extern void __wasm_import_millpond_jobs_attempt_get_headers(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-run-id")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-run-id")))
 extern void __wasm_import_millpond_jobs_attempt_get_run_id(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-schedule")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-schedule")))
 extern void __wasm_import_millpond_jobs_attempt_get_schedule(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.2"), __import_name__("get-scheduled-for")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-scheduled-for")))
 extern void __wasm_import_millpond_jobs_attempt_get_scheduled_for(uint8_t *);
 
-// Imported Functions from `millpond:jobs/outcome@0.1.2`
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-stream")))
+extern void __wasm_import_millpond_jobs_attempt_get_stream(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/outcome@0.1.2"), __import_name__("set-rate-limited")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-offset")))
+extern void __wasm_import_millpond_jobs_attempt_get_offset(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.3"), __import_name__("get-key")))
+extern void __wasm_import_millpond_jobs_attempt_get_key(uint8_t *);
+
+// Imported Functions from `millpond:jobs/outcome@0.1.3`
+
+__attribute__((__import_module__("millpond:jobs/outcome@0.1.3"), __import_name__("set-rate-limited")))
 extern void __wasm_import_millpond_jobs_outcome_set_rate_limited(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/outcome@0.1.2"), __import_name__("set-rate-limited-queue")))
+__attribute__((__import_module__("millpond:jobs/outcome@0.1.3"), __import_name__("set-rate-limited-queue")))
 extern void __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(uint8_t *);
 
-// Imported Functions from `millpond:jobs/log@0.1.2`
+// Imported Functions from `millpond:jobs/log@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/log@0.1.2"), __import_name__("log")))
+__attribute__((__import_module__("millpond:jobs/log@0.1.3"), __import_name__("log")))
 extern void __wasm_import_millpond_jobs_log_log(int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millpond:jobs/config@0.1.2`
+// Imported Functions from `millpond:jobs/config@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/config@0.1.2"), __import_name__("get")))
+__attribute__((__import_module__("millpond:jobs/config@0.1.3"), __import_name__("get")))
 extern void __wasm_import_millpond_jobs_config_get(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/state@0.1.2`
+// Imported Functions from `millpond:jobs/state@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.2"), __import_name__("get")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.3"), __import_name__("get")))
 extern void __wasm_import_millpond_jobs_state_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.2"), __import_name__("set")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.3"), __import_name__("set")))
 extern void __wasm_import_millpond_jobs_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.2"), __import_name__("delete")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.3"), __import_name__("delete")))
 extern void __wasm_import_millpond_jobs_state_delete(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.2"), __import_name__("increment")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.3"), __import_name__("increment")))
 extern void __wasm_import_millpond_jobs_state_increment(uint8_t *, size_t, int64_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/enqueue@0.1.2`
+// Imported Functions from `millpond:jobs/enqueue@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[constructor]new-job")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[constructor]new-job")))
 extern int32_t __wasm_import_millpond_jobs_enqueue_constructor_new_job(uint8_t *, size_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-queue")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-queue")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_queue(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-delay")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-delay")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_delay(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-priority")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-priority")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_priority(int32_t, int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-max-attempts")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-max-attempts")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_max_attempts(int32_t, int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-key")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-key")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_key(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-group")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-group")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_group(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-expiry")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-expiry")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_expiry(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-timeout")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-timeout")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_timeout(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-weight")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-weight")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_weight(int32_t, int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.add-tag")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.add-tag")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_add_tag(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-header")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-header")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_header(int32_t, uint8_t *, size_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-for")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-for")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_for(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-until-started")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-until-started")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_until_started(int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-throttle")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-throttle")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_throttle(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-keep-latest")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-keep-latest")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_keep_latest(int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-replace")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-replace")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_replace(int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[method]new-job.set-unique-debounce")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[method]new-job.set-unique-debounce")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_debounce(int32_t, int64_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("enqueue")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("enqueue")))
 extern void __wasm_import_millpond_jobs_enqueue_enqueue(int32_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("enqueue-many")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("enqueue-many")))
 extern void __wasm_import_millpond_jobs_enqueue_enqueue_many(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/steps@0.1.2`
+// Imported Functions from `millpond:jobs/steps@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/steps@0.1.2"), __import_name__("begin")))
+__attribute__((__import_module__("millpond:jobs/steps@0.1.3"), __import_name__("begin")))
 extern void __wasm_import_millpond_jobs_steps_begin(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/steps@0.1.2"), __import_name__("finish")))
+__attribute__((__import_module__("millpond:jobs/steps@0.1.3"), __import_name__("finish")))
 extern void __wasm_import_millpond_jobs_steps_finish(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/steps@0.1.2"), __import_name__("sleep")))
+__attribute__((__import_module__("millpond:jobs/steps@0.1.3"), __import_name__("sleep")))
 extern void __wasm_import_millpond_jobs_steps_sleep(uint8_t *, size_t, int64_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/steps@0.1.2"), __import_name__("wait-for")))
+__attribute__((__import_module__("millpond:jobs/steps@0.1.3"), __import_name__("wait-for")))
 extern void __wasm_import_millpond_jobs_steps_wait_for(uint8_t *, size_t, int32_t, int64_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/flow@0.1.2`
+// Imported Functions from `millpond:jobs/flow@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/flow@0.1.2"), __import_name__("get-result")))
+__attribute__((__import_module__("millpond:jobs/flow@0.1.3"), __import_name__("get-result")))
 extern void __wasm_import_millpond_jobs_flow_get_result(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/progress@0.1.2`
+// Imported Functions from `millpond:jobs/streams@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/progress@0.1.2"), __import_name__("report")))
+__attribute__((__import_module__("millpond:jobs/streams@0.1.3"), __import_name__("append")))
+extern void __wasm_import_millpond_jobs_streams_append(uint8_t *, size_t, int32_t, uint8_t *);
+
+// Imported Functions from `millpond:jobs/topics@0.1.3`
+
+__attribute__((__import_module__("millpond:jobs/topics@0.1.3"), __import_name__("publish")))
+extern void __wasm_import_millpond_jobs_topics_publish(uint8_t *, size_t, uint8_t *, size_t, int32_t, uint8_t *);
+
+// Imported Functions from `millpond:jobs/progress@0.1.3`
+
+__attribute__((__import_module__("millpond:jobs/progress@0.1.3"), __import_name__("report")))
 extern void __wasm_import_millpond_jobs_progress_report(int64_t, int32_t, int64_t, int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millpond:jobs/clock@0.1.2`
+// Imported Functions from `millpond:jobs/clock@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/clock@0.1.2"), __import_name__("now")))
+__attribute__((__import_module__("millpond:jobs/clock@0.1.3"), __import_name__("now")))
 extern void __wasm_import_millpond_jobs_clock_now(uint8_t *);
 
-// Imported Functions from `millpond:jobs/random@0.1.2`
+// Imported Functions from `millpond:jobs/random@0.1.3`
 
-__attribute__((__import_module__("millpond:jobs/random@0.1.2"), __import_name__("get-random-u64")))
+__attribute__((__import_module__("millpond:jobs/random@0.1.3"), __import_name__("get-random-u64")))
 extern int64_t __wasm_import_millpond_jobs_random_get_random_u64(void);
 
-__attribute__((__import_module__("millpond:jobs/random@0.1.2"), __import_name__("get-random-bytes")))
+__attribute__((__import_module__("millpond:jobs/random@0.1.3"), __import_name__("get-random-bytes")))
 extern void __wasm_import_millpond_jobs_random_get_random_bytes(int64_t, uint8_t *);
 
-// Exported Functions from `millpond:jobs/handler@0.1.2`
+// Exported Functions from `millpond:jobs/handler@0.1.3`
 
-__attribute__((__weak__, __export_name__("cabi_post_millpond:jobs/handler@0.1.2#handle")))
+__attribute__((__weak__, __export_name__("cabi_post_millpond:jobs/handler@0.1.3#handle")))
 void __wasm_export_exports_millpond_jobs_handler_handle_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -322,6 +341,11 @@ void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_inst
   }
 }
 
+void job_handler_option_u64_free(job_handler_option_u64_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
 void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr) {
   switch ((int32_t) ptr->tag) {
     case 1: {
@@ -395,7 +419,7 @@ void millpond_jobs_enqueue_refused_job_free(millpond_jobs_enqueue_refused_job_t 
   millpond_jobs_enqueue_error_free(&ptr->error);
 }
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.2"), __import_name__("[resource-drop]new-job")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.3"), __import_name__("[resource-drop]new-job")))
 extern void __wasm_import_millpond_jobs_enqueue_new_job_drop(int32_t handle);
 
 void millpond_jobs_enqueue_new_job_drop_own(millpond_jobs_enqueue_own_new_job_t handle) {
@@ -522,8 +546,35 @@ void millpond_jobs_flow_result_option_list_u8_error_free(millpond_jobs_flow_resu
   }
 }
 
-void job_handler_option_u64_free(job_handler_option_u64_t *ptr) {
-  if (ptr->is_some) {
+void millpond_jobs_streams_error_free(millpond_jobs_streams_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 3: {
+      job_handler_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void millpond_jobs_streams_result_void_error_free(millpond_jobs_streams_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    millpond_jobs_streams_error_free(&ptr->val.err);
+  }
+}
+
+void millpond_jobs_topics_error_free(millpond_jobs_topics_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 5: {
+      job_handler_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void millpond_jobs_topics_result_void_error_free(millpond_jobs_topics_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    millpond_jobs_topics_error_free(&ptr->val.err);
   }
 }
 
@@ -729,6 +780,69 @@ bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *re
         (int64_t) *((int64_t*) (ptr + 8)),
         (uint32_t) (uint32_t) (*((int32_t*) (ptr + 16))),
       };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool millpond_jobs_attempt_get_stream(job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_stream(ptr);
+  job_handler_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool millpond_jobs_attempt_get_offset(uint64_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_offset(ptr);
+  job_handler_option_u64_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool millpond_jobs_attempt_get_key(job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_key(ptr);
+  job_handler_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
       break;
     }
   }
@@ -1514,6 +1628,98 @@ bool millpond_jobs_flow_get_result(job_handler_string_t *name, job_handler_optio
   }
 }
 
+bool millpond_jobs_streams_append(job_handler_string_t *stream, millpond_jobs_streams_own_new_job_t entry, millpond_jobs_streams_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_streams_append((uint8_t *) (*stream).ptr, (*stream).len, (entry).__handle, ptr);
+  millpond_jobs_streams_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_streams_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool millpond_jobs_topics_publish(job_handler_string_t *topic, job_handler_string_t *routing_key, millpond_jobs_topics_own_new_job_t message, millpond_jobs_topics_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_topics_publish((uint8_t *) (*topic).ptr, (*topic).len, (uint8_t *) (*routing_key).ptr, (*routing_key).len, (message).__handle, ptr);
+  millpond_jobs_topics_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_topics_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          break;
+        }
+        case 5: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
 void millpond_jobs_progress_report(uint64_t done, uint64_t *maybe_total, job_handler_string_t *maybe_message) {
   job_handler_option_u64_t total;
   total.is_some = maybe_total != NULL;if (maybe_total) {
@@ -1573,7 +1779,7 @@ void millpond_jobs_random_get_random_bytes(uint64_t max_len, job_handler_list_u8
   *ret = (job_handler_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
-__attribute__((__export_name__("millpond:jobs/handler@0.1.2#handle")))
+__attribute__((__export_name__("millpond:jobs/handler@0.1.3#handle")))
 uint8_t * __wasm_export_exports_millpond_jobs_handler_handle(uint8_t * arg, size_t arg0) {
   job_handler_list_u8_t arg1 = (job_handler_list_u8_t) { (uint8_t*)(arg), (arg0) };
   exports_millpond_jobs_handler_result_list_u8_handle_error_t ret;

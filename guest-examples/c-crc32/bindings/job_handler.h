@@ -43,7 +43,8 @@ typedef struct millpond_jobs_types_retry_request_t {
   millpond_jobs_types_option_duration_t   delay;
 } millpond_jobs_types_retry_request_t;
 
-// Why this attempt did not finish the job. In each case the attempt's state writes and follow-up jobs are dropped.
+// Why this attempt did not finish the job. In each case the attempt's state writes, follow-up jobs, entries and messages are
+// dropped.
 // 
 // A trap, a timeout and a memory limit are failed attempts too: they count like `retry` without a delay.
 typedef struct millpond_jobs_types_handle_error_t {
@@ -96,6 +97,11 @@ typedef struct {
   bool is_some;
   millpond_jobs_attempt_instant_t val;
 } millpond_jobs_attempt_option_instant_t;
+
+typedef struct {
+  bool is_some;
+  uint64_t val;
+} job_handler_option_u64_t;
 
 // Why a call was refused. The attempt can continue.
 typedef struct millpond_jobs_outcome_error_t {
@@ -340,10 +346,69 @@ typedef struct {
   } val;
 } millpond_jobs_flow_result_option_list_u8_error_t;
 
+// Why an entry was refused. The attempt can continue without it.
+typedef struct millpond_jobs_streams_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_streams_error_t;
+
+// The operator has not granted entries of this kind in this stream. An invalid kind or stream cannot be granted: a name has
+// 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
+#define MILLPOND_JOBS_STREAMS_ERROR_ACCESS_DENIED 0
+// The payload is longer than the host allows for any entry (1 MiB by default). A payload that is longer than all payloads of
+// an attempt together can be returns `quota-exceeded`.
+#define MILLPOND_JOBS_STREAMS_ERROR_PAYLOAD_TOO_LARGE 1
+// The attempt cannot append more, or the chain of jobs and entries that plugins have made has reached its limit. Jobs, entries
+// and messages count together, as `enqueue.error` says.
+#define MILLPOND_JOBS_STREAMS_ERROR_QUOTA_EXCEEDED 2
+// Any other error, described in text: an option that an entry cannot have, an invalid key, tag or header.
+#define MILLPOND_JOBS_STREAMS_ERROR_OTHER 3
+
+typedef millpond_jobs_enqueue_own_new_job_t millpond_jobs_streams_own_new_job_t;
+
 typedef struct {
-  bool is_some;
-  uint64_t val;
-} job_handler_option_u64_t;
+  bool is_err;
+  union {
+    millpond_jobs_streams_error_t err;
+  } val;
+} millpond_jobs_streams_result_void_error_t;
+
+// Why a message was refused. The attempt can continue without it.
+// 
+// What is bound to the topic can change until the job commits. If the topic is gone by then, or nothing that is bound to a
+// mandatory topic matches any more, or a bound queue is full, the attempt fails.
+typedef struct millpond_jobs_topics_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_topics_error_t;
+
+// The operator has not granted messages of this kind to this topic. An invalid kind or topic cannot be granted.
+#define MILLPOND_JOBS_TOPICS_ERROR_ACCESS_DENIED 0
+// There is no topic of this name.
+#define MILLPOND_JOBS_TOPICS_ERROR_NO_SUCH_TOPIC 1
+// Nothing that is bound to the topic matches, it has no alternate queue, and its messages are mandatory.
+#define MILLPOND_JOBS_TOPICS_ERROR_UNROUTABLE 2
+// The payload is longer than the host allows for any job (1 MiB by default). A payload that is longer than all payloads of
+// an attempt together can be returns `quota-exceeded`.
+#define MILLPOND_JOBS_TOPICS_ERROR_PAYLOAD_TOO_LARGE 3
+// The attempt cannot publish more, or the chain of jobs and entries that plugins have made has reached its limit. Jobs, entries
+// and messages count together, as `enqueue.error` says. A message counts once, whatever it becomes.
+#define MILLPOND_JOBS_TOPICS_ERROR_QUOTA_EXCEEDED 4
+// Any other error, described in text: an invalid routing key, or an option that `enqueue` refuses.
+#define MILLPOND_JOBS_TOPICS_ERROR_OTHER 5
+
+typedef millpond_jobs_enqueue_own_new_job_t millpond_jobs_topics_own_new_job_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_topics_error_t err;
+  } val;
+} millpond_jobs_topics_result_void_error_t;
 
 typedef millpond_jobs_types_instant_t millpond_jobs_clock_instant_t;
 
@@ -357,7 +422,7 @@ typedef struct {
   } val;
 } exports_millpond_jobs_handler_result_list_u8_handle_error_t;
 
-// Imported Functions from `millpond:jobs/attempt@0.1.2`
+// Imported Functions from `millpond:jobs/attempt@0.1.3`
 // The job's id. It is the same in all attempts of the job.
 extern void millpond_jobs_attempt_get_job_id(millpond_jobs_attempt_job_id_t *ret);
 // The job's kind. The handler is registered for it.
@@ -400,8 +465,14 @@ extern bool millpond_jobs_attempt_get_schedule(job_handler_string_t *ret);
 // The time that the schedule has for this job, by the host's wall clock. The job can have been enqueued later. `none` if
 // no schedule has enqueued it.
 extern bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *ret);
+// The stream that the job is an entry of, if a consumer has handed it out. The entry's tags and headers are those of the job.
+extern bool millpond_jobs_attempt_get_stream(job_handler_string_t *ret);
+// The offset of the entry in that stream. `none` if the job is no entry.
+extern bool millpond_jobs_attempt_get_offset(uint64_t *ret);
+// The key of the entry. `none` if it has no key, if its consumer does not handle entries by key, or if the job is no entry.
+extern bool millpond_jobs_attempt_get_key(job_handler_string_t *ret);
 
-// Imported Functions from `millpond:jobs/outcome@0.1.2`
+// Imported Functions from `millpond:jobs/outcome@0.1.3`
 // Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
 // many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
 // keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
@@ -412,16 +483,16 @@ extern bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t
 // As `set-rate-limited`, for the whole queue even if the job has a group.
 extern bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err);
 
-// Imported Functions from `millpond:jobs/log@0.1.2`
+// Imported Functions from `millpond:jobs/log@0.1.3`
 // Writes one line. It never fails: a line over the host's limits of lines and bytes is dropped and counted. Control
 // characters are replaced by escapes.
 extern void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message);
 
-// Imported Functions from `millpond:jobs/config@0.1.2`
+// Imported Functions from `millpond:jobs/config@0.1.3`
 // The value of the setting `key`, or `none` if the operator has not set it. It does not change during an attempt.
 extern bool millpond_jobs_config_get(job_handler_string_t *key, job_handler_string_t *ret);
 
-// Imported Functions from `millpond:jobs/state@0.1.2`
+// Imported Functions from `millpond:jobs/state@0.1.3`
 // The value under `key`, or `none`.
 extern bool millpond_jobs_state_get(job_handler_string_t *key, job_handler_option_list_u8_t *ret, millpond_jobs_state_error_t *err);
 // Sets the value under `key`, and replaces the value that was there.
@@ -436,7 +507,7 @@ extern bool millpond_jobs_state_delete(job_handler_string_t *key, millpond_jobs_
 // counter with the attempt's own increments added.
 extern bool millpond_jobs_state_increment(job_handler_string_t *key, int64_t delta, millpond_jobs_state_error_t *err);
 
-// Imported Functions from `millpond:jobs/enqueue@0.1.2`
+// Imported Functions from `millpond:jobs/enqueue@0.1.3`
 // A job of `kind`, for the queue of the running job.
 extern millpond_jobs_enqueue_own_new_job_t millpond_jobs_enqueue_constructor_new_job(job_handler_string_t *kind, job_handler_list_u8_t *payload);
 // Sets another queue.
@@ -495,7 +566,7 @@ extern bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t jo
 // is held, is not refused. A handler can hold 1,000 handles at a time, so a list has at most as many jobs.
 extern bool millpond_jobs_enqueue_enqueue_many(millpond_jobs_enqueue_list_own_new_job_t *jobs, millpond_jobs_enqueue_list_job_id_t *ret, millpond_jobs_enqueue_refused_job_t *err);
 
-// Imported Functions from `millpond:jobs/steps@0.1.2`
+// Imported Functions from `millpond:jobs/steps@0.1.3`
 // Begins the next step of this name. Nothing is stored yet.
 extern bool millpond_jobs_steps_begin(job_handler_string_t *name, millpond_jobs_steps_begun_t *ret, millpond_jobs_steps_error_t *err);
 // Stores the result of a step that has begun, under the name that `begin` has returned. The result is durable when this
@@ -513,27 +584,43 @@ extern bool millpond_jobs_steps_sleep(job_handler_string_t *name, millpond_jobs_
 // the first call, it returns `none` if the signal has not come in this time.
 extern bool millpond_jobs_steps_wait_for(job_handler_string_t *name, millpond_jobs_steps_duration_t *maybe_timeout, job_handler_option_list_u8_t *ret, millpond_jobs_steps_error_t *err);
 
-// Imported Functions from `millpond:jobs/flow@0.1.2`
+// Imported Functions from `millpond:jobs/flow@0.1.3`
 // What the job of this name has returned, or what was sent with the signal of this name. `none` if there is nothing, or it
 // has not completed. The Rust interface returns and sends JSON.
 extern bool millpond_jobs_flow_get_result(job_handler_string_t *name, job_handler_option_list_u8_t *ret, millpond_jobs_flow_error_t *err);
 
-// Imported Functions from `millpond:jobs/progress@0.1.2`
+// Imported Functions from `millpond:jobs/streams@0.1.3`
+// Appends the entry to the stream of this name when the running job commits, in the order of the calls. Its offset is assigned
+// then. A stream that does not exist is made.
+// 
+// An entry has a kind and a payload. Its key is what `set-group` sets: consumers handle the entries of a key one after another.
+// It can have tags and headers. Any other option, and `set-queue`, returns `other`.
+extern bool millpond_jobs_streams_append(job_handler_string_t *stream, millpond_jobs_streams_own_new_job_t entry, millpond_jobs_streams_error_t *err);
+
+// Imported Functions from `millpond:jobs/topics@0.1.3`
+// Publishes the message to the topic of this name when the running job commits. It is no error that nothing matches, unless the
+// topic is mandatory.
+// 
+// The message can have the options that a job can have, which hold in each of the queues. An entry has only the group, as its key,
+// the tags and the headers. `set-queue` returns `other`. The routing key is text of at most 255 bytes and 64 words between dots.
+extern bool millpond_jobs_topics_publish(job_handler_string_t *topic, job_handler_string_t *routing_key, millpond_jobs_topics_own_new_job_t message, millpond_jobs_topics_error_t *err);
+
+// Imported Functions from `millpond:jobs/progress@0.1.3`
 // Reports that `done` of `total` units are done. Reports are not part of the transaction. If there are many in a short
 // time, only the last one is shown.
 extern void millpond_jobs_progress_report(uint64_t done, uint64_t *maybe_total, job_handler_string_t *maybe_message);
 
-// Imported Functions from `millpond:jobs/clock@0.1.2`
+// Imported Functions from `millpond:jobs/clock@0.1.3`
 // The current time. It can go backwards between two calls, as every wall clock can.
 extern void millpond_jobs_clock_now(millpond_jobs_clock_instant_t *ret);
 
-// Imported Functions from `millpond:jobs/random@0.1.2`
+// Imported Functions from `millpond:jobs/random@0.1.3`
 // One random number.
 extern uint64_t millpond_jobs_random_get_random_u64(void);
 // `max-len` random bytes, or fewer if that is over the host's limit (64 KiB).
 extern void millpond_jobs_random_get_random_bytes(uint64_t max_len, job_handler_list_u8_t *ret);
 
-// Exported Functions from `millpond:jobs/handler@0.1.2`
+// Exported Functions from `millpond:jobs/handler@0.1.3`
 bool exports_millpond_jobs_handler_handle(job_handler_list_u8_t *payload, job_handler_list_u8_t *ret, exports_millpond_jobs_handler_handle_error_t *err);
 
 // Helper Functions
@@ -557,6 +644,8 @@ void job_handler_tuple2_string_string_free(job_handler_tuple2_string_string_t *p
 void job_handler_list_tuple2_string_string_free(job_handler_list_tuple2_string_string_t *ptr);
 
 void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_instant_t *ptr);
+
+void job_handler_option_u64_free(job_handler_option_u64_t *ptr);
 
 void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr);
 
@@ -610,7 +699,13 @@ void millpond_jobs_flow_error_free(millpond_jobs_flow_error_t *ptr);
 
 void millpond_jobs_flow_result_option_list_u8_error_free(millpond_jobs_flow_result_option_list_u8_error_t *ptr);
 
-void job_handler_option_u64_free(job_handler_option_u64_t *ptr);
+void millpond_jobs_streams_error_free(millpond_jobs_streams_error_t *ptr);
+
+void millpond_jobs_streams_result_void_error_free(millpond_jobs_streams_result_void_error_t *ptr);
+
+void millpond_jobs_topics_error_free(millpond_jobs_topics_error_t *ptr);
+
+void millpond_jobs_topics_result_void_error_free(millpond_jobs_topics_result_void_error_t *ptr);
 
 void exports_millpond_jobs_handler_handle_error_free(exports_millpond_jobs_handler_handle_error_t *ptr);
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use crate::attempt::Entry;
 use crate::enqueue::{self, NewJob};
 use crate::flow;
 #[cfg(feature = "outbound-http")]
@@ -13,6 +14,7 @@ use crate::log::Level;
 use crate::state;
 use crate::steps::{Begun, Refusal};
 use crate::testing::Attempt;
+use crate::{streams, topics};
 
 thread_local! {
     static RUNNING: RefCell<Attempt> = RefCell::new(Attempt::default());
@@ -91,6 +93,13 @@ pub(crate) fn scheduled_for() -> Option<SystemTime> {
     ask(|attempt| attempt.facts.schedule.as_ref().map(|(_, at)| *at))
 }
 
+pub(crate) fn entry() -> Option<Entry> {
+    ask(|attempt| {
+        let (stream, offset) = attempt.facts.entry.clone()?;
+        Some(Entry { stream, offset, key: attempt.facts.group.clone() })
+    })
+}
+
 /// Nothing: the verdict itself says it here.
 pub(crate) fn set_rate_limited() -> Result<(), String> {
     Ok(())
@@ -162,6 +171,14 @@ pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
         None => Err(flow::Error::NoFlow),
         Some(results) => results.get(name).cloned().map(Some).ok_or(flow::Error::NoSuchName),
     })
+}
+
+pub(crate) fn append(stream: &str, entry: NewJob) -> Result<(), streams::Error> {
+    ask(|attempt| attempt.append(stream, entry))
+}
+
+pub(crate) fn publish(topic: &str, key: &str, message: NewJob) -> Result<(), topics::Error> {
+    ask(|attempt| attempt.publish(topic, key, message))
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

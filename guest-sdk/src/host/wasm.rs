@@ -5,6 +5,7 @@ use std::panic;
 use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::attempt::Entry;
 use crate::bindings::millpond::jobs::types::{HandleError, Instant, RetryRequest};
 use crate::bindings::millpond::jobs::{self as contract};
 use crate::enqueue::{self, Conflict, Hold, NewJob};
@@ -16,6 +17,7 @@ use crate::http;
 use crate::log::Level;
 use crate::state;
 use crate::steps::{Begun, Refusal};
+use crate::{streams, topics};
 
 /// Runs the handler on a payload: what the component exports.
 pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<u8>, HandleError> {
@@ -110,6 +112,11 @@ pub(crate) fn schedule() -> Option<String> {
 
 pub(crate) fn scheduled_for() -> Option<SystemTime> {
     contract::attempt::get_scheduled_for().map(time)
+}
+
+pub(crate) fn entry() -> Option<Entry> {
+    let stream = contract::attempt::get_stream()?;
+    Some(Entry { stream, offset: contract::attempt::get_offset()?, key: contract::attempt::get_key() })
 }
 
 pub(crate) fn set_rate_limited() -> Result<(), String> {
@@ -291,6 +298,26 @@ pub(crate) fn flow_result(name: &str) -> Result<Option<Vec<u8>>, flow::Error> {
         contract::flow::Error::NoSuchName => flow::Error::NoSuchName,
         contract::flow::Error::StoreUnavailable => flow::Error::StoreUnavailable,
         contract::flow::Error::Other(what) => flow::Error::Other(what),
+    })
+}
+
+pub(crate) fn append(stream: &str, entry: NewJob) -> Result<(), streams::Error> {
+    contract::streams::append(stream, job_of(&entry)).map_err(|error| match error {
+        contract::streams::Error::AccessDenied => streams::Error::AccessDenied,
+        contract::streams::Error::PayloadTooLarge => streams::Error::PayloadTooLarge,
+        contract::streams::Error::QuotaExceeded => streams::Error::QuotaExceeded,
+        contract::streams::Error::Other(what) => streams::Error::Other(what),
+    })
+}
+
+pub(crate) fn publish(topic: &str, key: &str, message: NewJob) -> Result<(), topics::Error> {
+    contract::topics::publish(topic, key, job_of(&message)).map_err(|error| match error {
+        contract::topics::Error::AccessDenied => topics::Error::AccessDenied,
+        contract::topics::Error::NoSuchTopic => topics::Error::NoSuchTopic,
+        contract::topics::Error::Unroutable => topics::Error::Unroutable,
+        contract::topics::Error::PayloadTooLarge => topics::Error::PayloadTooLarge,
+        contract::topics::Error::QuotaExceeded => topics::Error::QuotaExceeded,
+        contract::topics::Error::Other(what) => topics::Error::Other(what),
     })
 }
 

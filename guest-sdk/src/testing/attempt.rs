@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use millpond_rules::attempt::{FOLLOW_UP_BYTES, FOLLOW_UPS, LOG_BYTES, LOG_LINES};
-use millpond_rules::is_name;
+use millpond_rules::{is_name, is_routing_key};
 
 use super::host::Line;
 use super::overlay::Overlay;
@@ -17,6 +17,7 @@ use crate::enqueue::{Error, NewJob, RefusedJob};
 #[cfg(feature = "outbound-http")]
 use crate::http;
 use crate::log::Level;
+use crate::{streams, topics};
 
 #[cfg(feature = "outbound-http")]
 pub(crate) type Web = Rc<dyn Fn(&http::Request) -> Result<http::Response, http::Error>>;
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
     pub run_id: String,
     /// The schedule that has enqueued the job, and for which time.
     pub schedule: Option<(String, SystemTime)>,
+    /// The stream and the offset of the entry that the job is.
+    pub entry: Option<(String, u64)>,
     /// None: the real one.
     pub now: Option<SystemTime>,
     /// How far the test has advanced the clock.
@@ -66,6 +69,7 @@ impl Default for Facts {
             headers: BTreeMap::new(),
             run_id: "1-1".into(),
             schedule: None,
+            entry: None,
             now: None,
             advanced: Duration::ZERO,
             seed: None,
@@ -79,12 +83,37 @@ impl Facts {
     }
 }
 
-/// That jobs of this kind may be enqueued.
+/// That jobs of this kind may be enqueued, or entries appended, or messages published.
 #[derive(Clone)]
 pub(crate) struct Grant {
     pub kind: String,
-    /// None: into the queue of the job at hand.
-    pub queue: Option<String>,
+    /// The queue, stream or topic. None: the queue of the job at hand.
+    pub to: Option<String>,
+}
+
+impl Grant {
+    /// From `KIND` or `KIND@TO`.
+    pub fn all(grants: &[&str]) -> Vec<Self> {
+        let grant = |grant: &&str| match grant.split_once('@') {
+            None => Self { kind: (*grant).to_owned(), to: None },
+            Some((kind, to)) => Self { kind: kind.to_owned(), to: Some(to.to_owned()) },
+        };
+        grants.iter().map(grant).collect()
+    }
+}
+
+/// What may be enqueued, appended and published; none: all.
+#[derive(Clone, Default)]
+pub(crate) struct Grants {
+    pub enqueue: Option<Vec<Grant>>,
+    pub append: Option<Vec<Grant>>,
+    pub publish: Option<Vec<Grant>>,
+}
+
+/// Whether jobs of this kind may go there. What is no name cannot be granted.
+fn may_send(grants: Option<&[Grant]>, kind: &str, to: &str, own: Option<&str>) -> bool {
+    let is_granted = |grant: &Grant| grant.kind == kind && grant.to.as_deref().or(own) == Some(to);
+    is_name(kind) && is_name(to) && grants.is_none_or(|grants| grants.iter().any(is_granted))
 }
 
 #[derive(Default)]
@@ -97,9 +126,14 @@ pub(crate) struct Attempt {
     pub flow: Option<BTreeMap<String, Vec<u8>>>,
     pub logs: Vec<Line>,
     pub enqueued: Vec<NewJob>,
+    /// Entries, each with its stream.
+    pub appended: Vec<(String, NewJob)>,
+    /// Messages, each with its topic and its routing key.
+    pub published: Vec<(String, String, NewJob)>,
     pub progress: Option<(u64, Option<u64>, Option<String>)>,
-    /// What may be enqueued; none: all.
-    pub grants: Option<Vec<Grant>>,
+    pub grants: Grants,
+    /// Topics that refuse each message.
+    pub refusing_topics: BTreeMap<String, topics::Error>,
     /// What the random numbers are made from.
     pub random: Option<u64>,
     #[cfg(feature = "outbound-http")]
@@ -117,17 +151,62 @@ impl Attempt {
 
     /// As the queue does it, in the same order.
     pub fn enqueue(&mut self, job: NewJob) -> Result<String, Error> {
-        if !self.may_enqueue(&job) {
+        let (own, queue) = (&*self.facts.queue, job.queue.as_deref().unwrap_or(&self.facts.queue));
+        if !may_send(self.grants.enqueue.as_deref(), &job.kind, queue, Some(own)) {
             return Err(Error::AccessDenied);
         }
         refusals::of_a_setter(&job).map_err(Error::Other)?;
-        let bytes = self.enqueued.iter().map(refusals::bytes).sum::<usize>() + refusals::bytes(&job);
-        if self.enqueued.len() >= FOLLOW_UPS as usize || bytes > FOLLOW_UP_BYTES {
+        if !self.has_room_for(&job) {
             return Err(Error::QuotaExceeded);
         }
         refusals::of_the_queue(&job).map_err(Error::Other)?;
         self.enqueued.push(job);
-        Ok(format!("{}+{}", self.facts.job_id, self.enqueued.len()))
+        Ok(format!("{}+{}", self.facts.job_id, self.follow_ups().count()))
+    }
+
+    /// As the queue does it, in the same order.
+    pub fn append(&mut self, stream: &str, entry: NewJob) -> Result<(), streams::Error> {
+        if !may_send(self.grants.append.as_deref(), &entry.kind, stream, None) {
+            return Err(streams::Error::AccessDenied);
+        }
+        refusals::of_a_setter(&entry).map_err(streams::Error::Other)?;
+        if !self.has_room_for(&entry) {
+            return Err(streams::Error::QuotaExceeded);
+        }
+        refusals::of_an_entry(&entry).map_err(streams::Error::Other)?;
+        self.appended.push((stream.to_owned(), entry));
+        Ok(())
+    }
+
+    /// As the queue does it, in the same order.
+    pub fn publish(&mut self, topic: &str, key: &str, message: NewJob) -> Result<(), topics::Error> {
+        if !may_send(self.grants.publish.as_deref(), &message.kind, topic, None) {
+            return Err(topics::Error::AccessDenied);
+        }
+        refusals::of_a_setter(&message).map_err(topics::Error::Other)?;
+        if !self.has_room_for(&message) {
+            return Err(topics::Error::QuotaExceeded);
+        }
+        refusals::of_a_message(&message).map_err(topics::Error::Other)?;
+        if !is_routing_key(key) {
+            return Err(topics::Error::Other(format!("invalid routing key of {} bytes", key.len())));
+        }
+        if let Some(error) = self.refusing_topics.get(topic) {
+            return Err(error.clone());
+        }
+        self.published.push((topic.to_owned(), key.to_owned(), message));
+        Ok(())
+    }
+
+    /// All that was accepted so far.
+    fn follow_ups(&self) -> impl Iterator<Item = &NewJob> {
+        let appended = self.appended.iter().map(|(_, entry)| entry);
+        self.enqueued.iter().chain(appended).chain(self.published.iter().map(|(.., message)| message))
+    }
+
+    fn has_room_for(&self, job: &NewJob) -> bool {
+        let bytes = self.follow_ups().map(refusals::bytes).sum::<usize>() + refusals::bytes(job);
+        self.follow_ups().count() < FOLLOW_UPS as usize && bytes <= FOLLOW_UP_BYTES
     }
 
     /// All of the jobs, or none.
@@ -144,16 +223,6 @@ impl Attempt {
             }
         }
         Ok(ids)
-    }
-
-    fn may_enqueue(&self, job: &NewJob) -> bool {
-        let (own, queue) = (&self.facts.queue, job.queue.as_ref().unwrap_or(&self.facts.queue));
-        // What is no name cannot be granted.
-        is_name(&job.kind)
-            && is_name(queue)
-            && self.grants.as_ref().is_none_or(|grants| {
-                grants.iter().any(|grant| grant.kind == job.kind && grant.queue.as_ref().unwrap_or(own) == queue)
-            })
     }
 
     /// The next number of splitmix64: good enough for tests, and the same ones from the same seed.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 #[cfg(feature = "outbound-http")]
 use super::attempt::Web;
-use super::attempt::{Attempt, Facts, Grant};
+use super::attempt::{Attempt, Facts, Grant, Grants};
 use super::outcome::Outcome;
 use super::overlay::Overlay;
 use super::steps::{Step, Steps};
@@ -21,6 +21,7 @@ use crate::enqueue::NewJob;
 use crate::handler::Handler;
 use crate::host;
 use crate::log::Level;
+use crate::topics;
 
 /// A line that a handler has logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub struct Line {
 pub struct Host {
     facts: Facts,
     config: BTreeMap<String, String>,
-    grants: Option<Vec<Grant>>,
+    grants: Grants,
+    refusing_topics: BTreeMap<String, topics::Error>,
     flow: Option<BTreeMap<String, Vec<u8>>>,
     committed: BTreeMap<String, Vec<u8>>,
     /// Of the job at hand, or of the one that has ended last.
@@ -44,6 +46,8 @@ pub struct Host {
     /// The job at hand has ended: the next run is one of another job.
     has_ended: bool,
     enqueued: Vec<NewJob>,
+    appended: Vec<(String, NewJob)>,
+    published: Vec<(String, String, NewJob)>,
     logs: Vec<Line>,
     progress: Option<(u64, Option<u64>, Option<String>)>,
     #[cfg(feature = "outbound-http")]
@@ -77,11 +81,30 @@ impl Host {
     /// another, as `millpond plugin run --grant` has it. A host without this lets enqueue everything.
     #[must_use]
     pub fn grant(mut self, kinds: &[&str]) -> Self {
-        let grants = kinds.iter().map(|grant| match grant.split_once('@') {
-            None => Grant { kind: (*grant).to_owned(), queue: None },
-            Some((kind, queue)) => Grant { kind: kind.to_owned(), queue: Some(queue.to_owned()) },
-        });
-        self.grants = Some(grants.collect());
+        self.grants.enqueue = Some(Grant::all(kinds));
+        self
+    }
+
+    /// With the grant to append these entries and no others, each as `KIND@STREAM`, as `millpond plugin run --append` has it. A host
+    /// without this lets append everything.
+    #[must_use]
+    pub fn grant_append(mut self, entries: &[&str]) -> Self {
+        self.grants.append = Some(Grant::all(entries));
+        self
+    }
+
+    /// With the grant to publish these messages and no others, each as `KIND@TOPIC`, as `millpond plugin run --publish` has it. A host
+    /// without this lets publish everything.
+    #[must_use]
+    pub fn grant_publish(mut self, messages: &[&str]) -> Self {
+        self.grants.publish = Some(Grant::all(messages));
+        self
+    }
+
+    /// With a topic that refuses each message with this error. Every other topic exists, and accepts each message.
+    #[must_use]
+    pub fn refusing_topic(mut self, topic: &str, error: topics::Error) -> Self {
+        self.refusing_topics.insert(topic.to_owned(), error);
         self
     }
 
@@ -174,6 +197,13 @@ impl Host {
         self
     }
 
+    /// An entry that the consumer of a stream has handed out. Its key is the [group](Self::group).
+    #[must_use]
+    pub fn entry(mut self, stream: &str, offset: u64) -> Self {
+        self.facts.entry = Some((stream.to_owned(), offset));
+        self
+    }
+
     /// As if the cancel of the job was requested, or the host were about to stop.
     #[must_use]
     pub fn cancelled(mut self) -> Self {
@@ -258,6 +288,7 @@ impl Host {
             state: Overlay::new(self.committed.clone()),
             steps: Steps::new(self.steps.clone()),
             grants: self.grants.clone(),
+            refusing_topics: self.refusing_topics.clone(),
             flow: self.flow.clone(),
             random: self.facts.seed,
             #[cfg(feature = "outbound-http")]
@@ -276,6 +307,8 @@ impl Host {
             for job in attempt.enqueued {
                 self.store(job);
             }
+            self.appended.extend(attempt.appended);
+            self.published.extend(attempt.published);
         }
     }
 
@@ -335,6 +368,17 @@ impl Host {
         &self.enqueued
     }
 
+    /// The entries that all completed jobs have appended to this stream, in order.
+    pub fn appended(&self, stream: &str) -> Vec<&NewJob> {
+        self.appended.iter().filter(|(to, _)| to == stream).map(|(_, entry)| entry).collect()
+    }
+
+    /// The messages that all completed jobs have published to this topic, each with its routing key, in order.
+    pub fn published(&self, topic: &str) -> Vec<(&str, &NewJob)> {
+        let messages = self.published.iter().filter(|(to, ..)| to == topic);
+        messages.map(|(_, key, message)| (key.as_str(), message)).collect()
+    }
+
     /// The lines of all attempts, in order.
     pub fn logs(&self) -> &[Line] {
         &self.logs
@@ -346,8 +390,13 @@ impl Host {
     }
 }
 
-/// What a test asks of a job that was enqueued.
+/// What a test asks of a job that was enqueued, an entry that was appended or a message that was published.
 impl NewJob {
+    /// Its group, which is the key of an entry.
+    pub fn key(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
     /// Its kind.
     pub fn kind(&self) -> &str {
         &self.kind

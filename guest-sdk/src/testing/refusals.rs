@@ -72,6 +72,33 @@ pub(super) fn of_the_queue(job: &NewJob) -> Checked {
     Ok(())
 }
 
+/// What is refused of a message after that.
+pub(super) fn of_a_message(message: &NewJob) -> Checked {
+    if message.queue.is_some() {
+        return Err("a queue is set, and it does not go into one".into());
+    }
+    of_the_queue(message)
+}
+
+/// What is refused of an entry after that.
+pub(super) fn of_an_entry(entry: &NewJob) -> Checked {
+    let options = [
+        ("queue", entry.queue.is_some()),
+        ("delay", entry.delay.is_some_and(|delay| !delay.is_zero())),
+        ("priority", entry.priority.is_some()),
+        ("max_attempts", entry.max_attempts.is_some()),
+        ("unique_key", entry.unique_key.is_some()),
+        ("unique_for", entry.unique_for.is_some()),
+        ("expires_in", entry.expires_in.is_some()),
+        ("timeout", entry.timeout.is_some()),
+        ("weight", entry.weight.is_some()),
+    ];
+    match options.into_iter().find(|(_, is_set)| *is_set) {
+        Some((option, _)) => Err(format!("an entry of a stream cannot have the option `{option}`")),
+        None => of_the_queue(entry),
+    }
+}
+
 fn of_unique(job: &NewJob) -> Checked {
     let Unique { hold, conflict } = job.unique;
     let key_time_max = Duration::from_secs(KEY_SECONDS_MAX);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use millpond_guest::bindings::millpond::jobs::outcome;
 use millpond_guest::enqueue::{NewJob, Unique, enqueue_many};
-use millpond_guest::{Error, Raw, Result, attempt, clock, config, flow, info, progress, random, state, steps};
+use millpond_guest::{
+    Error, Raw, Result, attempt, clock, config, flow, info, progress, random, state, steps, streams, topics,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,7 @@ fn everything(payload: Raw) -> Result<Vec<String>> {
     ];
     told.extend(of_0_1_1()?);
     told.push(of_0_1_2()?);
+    told.push(of_0_1_3());
     Ok(told)
 }
 
@@ -63,4 +66,12 @@ fn of_0_1_2() -> Result<String> {
     let signal = steps::wait_for::<String>("signal", Some(Duration::ZERO))?;
     let result = flow::result_raw("another job").is_err();
     Ok(format!("{number} {signal:?} {result}"))
+}
+
+/// What version 0.1.3 has added.
+fn of_0_1_3() -> String {
+    let job = || NewJob::raw("newer", *b"").group("key").tag("a tag").header("tenant", "ada");
+    let appended = streams::append("stream", job());
+    let published = topics::publish("topic", "routing.key", job());
+    format!("{:?} {appended:?} {published:?}", attempt::entry())
 }
