@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
-use crate::api::{Action, Problem};
+use crate::api::{Action, Nodes, Problem};
 
 /// Bytes of the body of a request, at most.
 pub(crate) const BODY_BYTES_MAX: usize = 2 << 20;
@@ -19,6 +19,8 @@ type Permit = Arc<dyn Fn(&Actor, &Action) -> bool + Send + Sync>;
 type Audit = Arc<dyn Fn(&Audited<'_>) + Send + Sync>;
 /// The signal of an application that it shuts its server down.
 pub(crate) type Until = Shared<BoxFuture<'static, ()>>;
+/// Asks the nodes of a fleet.
+pub(crate) type AskNodes = Arc<dyn Fn() -> BoxFuture<'static, Nodes> + Send + Sync>;
 type Who = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// How a dashboard is set up: who may use it, and what they may do.
@@ -40,6 +42,7 @@ pub struct Options {
     pub(crate) public_path: Option<String>,
     pub(crate) hosts: Vec<String>,
     pub(crate) until: Option<Until>,
+    pub(crate) nodes: Option<AskNodes>,
     permit: Option<Permit>,
     audit: Option<Audit>,
     who: Option<Who>,
@@ -115,6 +118,7 @@ impl Options {
             public_path: None,
             hosts: Vec::new(),
             until: None,
+            nodes: None,
             permit: None,
             audit: None,
             who: None,
@@ -152,6 +156,24 @@ impl Options {
     /// Whether nothing can be changed. Default: false.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Says how the nodes of a fleet are asked what their queues are like. Then there is a page that shows them, and `api/v1/nodes`. The
+    /// crate `millpond-links` has such a function, `Watch::for_dashboard`. It is called for each request, and should answer within
+    /// a second.
+    ///
+    /// ```
+    /// use millpond_dashboard::{Options, api::Nodes};
+    ///
+    /// let options = Options::new().nodes(|| async { Nodes::default() });
+    /// # let _ = options;
+    /// ```
+    pub fn nodes<A>(mut self, ask: impl Fn() -> A + Send + Sync + 'static) -> Self
+    where
+        A: Future<Output = Nodes> + Send + 'static,
+    {
+        self.nodes = Some(Arc::new(move || ask().boxed()));
         self
     }
 

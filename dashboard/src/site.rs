@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future;
 use tokio::sync::watch;
 
+use crate::api::{Nodes, Problem};
 use crate::options::Options;
 use crate::safety::Secrets;
 use crate::source::Source;
@@ -75,6 +76,14 @@ impl Site {
     /// How long a connection that tells what happens is kept: for ever, where it is known when the server stops.
     pub fn connection_time(&self) -> Duration {
         if self.stop.is_some() || self.options.until.is_some() { Duration::MAX } else { CONNECTION_TIME }
+    }
+
+    /// The nodes of the fleet.
+    pub async fn nodes(&self) -> Result<Nodes, Problem> {
+        match &self.options.nodes {
+            Some(ask) => Ok(ask().await),
+            None => Err(Problem::not_found("this dashboard knows no nodes: its options say nothing of a fleet")),
+        }
     }
 
     /// Keeps a note. Returns its number, for the address of the page that shows it.

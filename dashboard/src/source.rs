@@ -4,8 +4,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use crate::api::{
-    Action, Check, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order,
-    Overview, Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Consumer, DeadSummary, Done, EntryPage, EntryQuery, FlowDetail, FlowPage, GroupPage, Job, JobPage,
+    JobQuery, JobRecordPage, Link, LiveEvent, Matched, Order, Overview, Paging, Plugin, Problem, QuarantinePage,
+    QueueDetail, Schedule, SchedulePage, StreamDetail, StreamPage, TopicDetail, TopicMessage, TopicPage,
 };
 
 /// What a [`Source`] answers.
@@ -36,6 +37,9 @@ pub trait Source: Send + Sync + 'static {
     /// The jobs that match, in this order. The `next` of a page belongs to its order.
     fn jobs(&self, query: JobQuery, order: Order, page: Paging) -> Answer<'_, JobPage>;
 
+    /// The jobs that match as they are exported, the oldest first, by queue.
+    fn records(&self, query: JobQuery, page: Paging) -> Answer<'_, JobRecordPage>;
+
     /// How many jobs match. It can take seconds where many jobs have to be read.
     fn count(&self, query: JobQuery) -> Answer<'_, u64>;
 
@@ -51,11 +55,35 @@ pub trait Source: Send + Sync + 'static {
     /// One schedule, with the times of its next runs.
     fn schedule(&self, name: &str) -> Answer<'_, Schedule>;
 
+    /// The topics, by name.
+    fn topics(&self, page: Paging) -> Answer<'_, TopicPage>;
+
+    /// One topic with some of its bindings.
+    fn topic(&self, name: &str, page: Paging) -> Answer<'_, TopicDetail>;
+
+    /// Where a message of a topic would go.
+    fn matches(&self, topic: &str, message: TopicMessage) -> Answer<'_, Matched>;
+
+    /// The streams, by name.
+    fn streams(&self, page: Paging) -> Answer<'_, StreamPage>;
+
+    /// One stream with its consumers.
+    fn stream(&self, name: &str) -> Answer<'_, StreamDetail>;
+
+    /// The consumers of a stream, or of all streams, by the names of their streams and their own.
+    fn consumers(&self, stream: Option<&str>) -> Answer<'_, Vec<Consumer>>;
+
+    /// Some entries of a stream.
+    fn entries(&self, stream: &str, query: EntryQuery) -> Answer<'_, EntryPage>;
+
     /// The flows, the latest first.
     fn flows(&self, page: Paging) -> Answer<'_, FlowPage>;
 
     /// One flow, with its first 1,000 jobs and signals.
     fn flow(&self, name: &str) -> Answer<'_, FlowDetail>;
+
+    /// The links of the process, in the order in which they were started.
+    fn links(&self) -> Answer<'_, Vec<Link>>;
 
     /// The plugins.
     fn plugins(&self) -> Answer<'_, Vec<Plugin>>;

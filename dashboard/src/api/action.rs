@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::query::exact;
-use super::{JobQuery, Misfire, Overlap, Overrides, Time};
+use super::{Binding, EntryOf, JobQuery, Misfire, NewEntry, Overlap, Overrides, Seek, StreamSettings, Time};
 
 /// A change that an operator asks for. Every change goes through one of these, so that one place decides whether it is
 /// permitted and tells who has made it.
@@ -227,6 +227,100 @@ pub enum Action {
         /// The schedule.
         name: String,
     },
+    /// Binds a queue or a stream to a topic.
+    Bind {
+        /// The topic.
+        topic: String,
+        /// The queue or the stream, and which messages it gets.
+        binding: Binding,
+    },
+    /// Removes a binding of a topic: the one that equals this.
+    Unbind {
+        /// The topic.
+        topic: String,
+        /// The binding.
+        binding: Binding,
+    },
+    /// Sets what becomes of the messages of a topic that no binding matches.
+    ConfigureTopic {
+        /// The topic.
+        topic: String,
+        /// The queue that gets them, if one does.
+        #[serde(default)]
+        alternate: Option<String>,
+        /// Whether a message that no queue and no stream gets is an error.
+        #[serde(default)]
+        is_mandatory: bool,
+    },
+    /// Removes a topic with its bindings.
+    RemoveTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// Publishes a job to a topic.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The routing key.
+        #[serde(default)]
+        key: String,
+        /// The job, without a queue.
+        job: NewJob,
+    },
+    /// Appends an entry to a stream. A stream that is not there is made.
+    Append {
+        /// The stream.
+        stream: String,
+        /// The entry.
+        entry: NewEntry,
+    },
+    /// Sets what a stream keeps. What is left out is not limited. A stream that is not there is made.
+    ConfigureStream {
+        /// The stream.
+        stream: String,
+        /// What it keeps.
+        settings: StreamSettings,
+    },
+    /// Removes the entries of a stream that are beyond its limits now, in place of a few seconds later.
+    SweepStream {
+        /// The stream.
+        stream: String,
+    },
+    /// Removes a stream with its entries. It must have no consumers.
+    RemoveStream {
+        /// The stream.
+        stream: String,
+    },
+    /// Moves a consumer to another entry, backwards or forwards.
+    SeekConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// Where it goes on.
+        to: Seek,
+    },
+    /// Lets a consumer handle no entries and jobs.
+    PauseConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// Ends the pause of a consumer.
+    ResumeConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// Removes a consumer with its queue, dead letters included. It must not run.
+    RemoveConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
     /// Cancels all of a flow that has not ended. The handlers of running jobs are asked to stop.
     CancelFlow {
         /// The flow.
@@ -341,6 +435,9 @@ pub struct NewJob {
     /// Its headers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The entry of a stream that it was, in another file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryOf>,
 }
 
 /// What changes of a job. What is left out stays as it is.
@@ -464,7 +561,16 @@ impl Action {
     /// The action as JSON for a log: payloads, which may be secret, are replaced by their sizes.
     pub fn to_log(&self) -> String {
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        for place in ["/payload", "/payload_text", "/change/payload", "/change/payload_text"] {
+        for place in [
+            "/payload",
+            "/payload_text",
+            "/change/payload",
+            "/change/payload_text",
+            "/job/payload",
+            "/job/payload_text",
+            "/entry/payload",
+            "/entry/payload_text",
+        ] {
             if let Some(payload) = value.pointer_mut(place).filter(|payload| !payload.is_null()) {
                 let bytes = payload.as_str().map_or_else(|| payload.to_string().len(), str::len);
                 *payload = format!("{bytes} bytes").into();
@@ -496,6 +602,10 @@ impl Action {
                 | Self::DrainQueue { .. }
                 | Self::ObliterateQueue { .. }
                 | Self::RemoveSchedule { .. }
+                | Self::Unbind { .. }
+                | Self::RemoveTopic { .. }
+                | Self::RemoveStream { .. }
+                | Self::RemoveConsumer { .. }
                 | Self::CancelFlow { .. }
                 | Self::RemoveFlow { .. }
                 | Self::PurgeRow { .. }
@@ -513,7 +623,14 @@ mod tests {
         let log = Action::UpdateJob { id: "1".to_owned(), change }.to_log();
         assert!(!log.contains("secret") && log.contains("8 bytes"), "{log}");
         let job = NewJob { payload: "secret".into(), ..NewJob::default() };
-        assert!(!Action::Enqueue(job).to_log().contains("secret"));
+        assert!(!Action::Enqueue(job.clone()).to_log().contains("secret"));
+        let publish = Action::Publish { topic: "t".to_owned(), key: "k".to_owned(), job };
+        assert!(!publish.to_log().contains("secret"));
+        for (payload, payload_text) in [("secret".into(), None), (serde_json::Value::Null, Some("\"secret\"".into()))] {
+            let entry = NewEntry { payload, payload_text, ..NewEntry::default() };
+            let append = Action::Append { stream: "s".to_owned(), entry };
+            assert!(!append.to_log().contains("secret") && append.to_log().contains(" bytes"), "{}", append.to_log());
+        }
         let read = |json| serde_json::from_str::<Action>(json).unwrap();
         let signal = read(r#"{"action":"signal_flow","flow":"f","signal":"s","payload":{"by":"secret"}}"#);
         assert!(

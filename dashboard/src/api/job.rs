@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Step, Time};
+use super::{EntryOf, Step, Time};
 
 /// A job as it is listed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -57,6 +57,66 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
+/// A job as it is exported: whole, but without its history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its state, in lower case.
+    pub state: String,
+    /// Its payload. JSON is as it was written, and a text is cut at 2 MiB.
+    pub payload: Body,
+    /// Its result, if it has completed with one. The text is cut at 2 MiB.
+    pub result: Option<Body>,
+    /// 0 is the most urgent priority, 9 the least.
+    pub priority: u8,
+    /// Its group.
+    pub group: Option<String>,
+    /// Its unique key.
+    pub key: Option<String>,
+    /// The key with which it was enqueued once only.
+    pub idempotency_key: Option<String>,
+    /// The flow that it belongs to.
+    pub flow: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its headers.
+    pub headers: BTreeMap<String, String>,
+    /// How many attempts have begun.
+    pub attempts: u32,
+    /// How many there can be; `null` if the worker says it.
+    pub max_attempts: Option<u32>,
+    /// How many steps and signals it has, but for those that are undone.
+    pub steps: u64,
+    /// The state in which it ends once its steps are undone, if it undoes them.
+    pub undoing: Option<String>,
+    /// When it was enqueued.
+    pub enqueued_at: Time,
+    /// When it is due, if it was due later or is due again.
+    pub run_at: Option<Time>,
+    /// When it ended.
+    pub ended_at: Option<Time>,
+    /// The latest error, or the reason of the end.
+    pub error: Option<String>,
+    /// The entry of a stream that it was, if it is in the queue of a consumer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryOf>,
+}
+
+/// Some jobs as they are exported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobRecordPage {
+    /// The jobs. There can be fewer than the limit, even none, though more follow: a page ends with the job with which it reaches
+    /// 8 MiB, and reads 10,000 jobs at most.
+    pub records: Vec<JobRecord>,
+    /// Pass this as `after` to get the next page; `null` at the end.
+    pub next: Option<String>,
+}
+
 /// A job with everything about it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
@@ -85,6 +145,8 @@ pub struct Job {
     pub generation: u32,
     /// The schedule that has enqueued it.
     pub scheduled_for: Option<ScheduledFor>,
+    /// The entry of a stream that it is, if it is in the queue of a consumer.
+    pub entry: Option<EntryOf>,
     /// The versions of plugins that made its attempts, as the SHA-256 of their files; the latest first.
     pub plugins: Vec<String>,
     /// Its attempts that left something: an error, logs or progress. The oldest first.
@@ -133,7 +195,7 @@ pub struct Body {
     pub format: Format,
     /// Its size.
     pub bytes: u64,
-    /// The text: JSON with line breaks, or bytes in hexadecimal. It is cut at 64 KiB.
+    /// The text: JSON with line breaks, or bytes in hexadecimal. It is cut at 64 KiB, if nothing else is said where it is shown.
     pub text: String,
     /// Whether the text was cut.
     pub is_cut: bool,

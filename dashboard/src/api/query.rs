@@ -98,7 +98,8 @@ impl JobQuery {
 pub enum Order {
     /// By queue and state; in a state, the job that starts, is due, or has ended first.
     Oldest,
-    /// The reverse of it.
+    /// Of one queue the reverse of it. Of all queues, the newest of all first: in one state by the same times, without a state, or with
+    /// a tag, the job that was enqueued last.
     Newest,
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::History;
+use super::{History, Link};
 
 /// How many jobs a queue has in each state, and how many it has had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -165,6 +165,8 @@ pub struct QueueDetail {
     pub effective: Option<Worker>,
     /// The kinds that are paused.
     pub paused_kinds: Vec<String>,
+    /// The links of the process that move jobs to or from the queue.
+    pub links: Vec<Link>,
     /// How many tokens the rate's bucket has, if the queue has a rate.
     pub tokens: Option<f64>,
     /// The settings of the queue that are in the file, in the form in which the queue shows them.

@@ -16,8 +16,10 @@ use utoipa_axum::routes;
 use super::live::__path_events;
 use super::live::events;
 use crate::api::{
-    Action, Check, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, Ordering, Overview,
-    Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Consumer, DeadSummary, Done, EntryPage, EntryQuery, FlowDetail, FlowPage, GroupPage, Job, JobPage,
+    JobQuery, JobRecordPage, Link, Matched, Nodes, OfStream, Ordering, Overview, Paging, Plugin, Problem,
+    QuarantinePage, QueueDetail, Schedule, SchedulePage, StreamDetail, StreamPage, TopicDetail, TopicMessage,
+    TopicPage,
 };
 use crate::change;
 use crate::safety::Visit;
@@ -73,14 +75,24 @@ pub(crate) fn router() -> Router<Arc<Site>> {
         .routes(routes!(queue))
         .routes(routes!(groups))
         .routes(routes!(jobs))
+        .routes(routes!(records))
         .routes(routes!(count))
         .routes(routes!(job))
         .routes(routes!(dead))
         .routes(routes!(schedules))
         .routes(routes!(schedule))
+        .routes(routes!(topics))
+        .routes(routes!(topic))
+        .routes(routes!(matches))
+        .routes(routes!(streams))
+        .routes(routes!(stream))
+        .routes(routes!(entries))
+        .routes(routes!(consumers))
         .routes(routes!(flows))
         .routes(routes!(flow))
         .routes(routes!(dot))
+        .routes(routes!(links))
+        .routes(routes!(nodes))
         .routes(routes!(plugins))
         .routes(routes!(quarantine))
         .routes(routes!(check))
@@ -140,6 +152,19 @@ async fn jobs(
     site.source.jobs(query, order, page).await.map(Json)
 }
 
+/// The jobs that match as they are exported, the oldest first, by queue.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/records", tag = "jobs", params(JobQuery, Paging),
+    responses((status = 200, body = JobRecordPage), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn records(
+    State(site): State<Arc<Site>>,
+    Query(query): Query<JobQuery>,
+    Query(page): Query<Paging>,
+) -> Answered<JobRecordPage> {
+    site.source.records(query.without_empty(), page).await.map(Json)
+}
+
 /// How many jobs match.
 #[utoipa::path(
     get, path = "/api/v1/jobs/count", tag = "jobs", params(JobQuery),
@@ -187,6 +212,75 @@ async fn schedule(State(site): State<Arc<Site>>, Path(name): Path<String>) -> An
     site.source.schedule(&name).await.map(Json)
 }
 
+/// The topics.
+#[utoipa::path(get, path = "/api/v1/topics", tag = "topics", params(Paging), responses((status = 200, body = TopicPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn topics(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<TopicPage> {
+    site.source.topics(page).await.map(Json)
+}
+
+/// One topic with some of its bindings.
+#[utoipa::path(
+    get, path = "/api/v1/topics/{name}", tag = "topics", params(("name" = String, Path,), Paging),
+    responses((status = 200, body = TopicDetail), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn topic(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    Query(page): Query<Paging>,
+) -> Answered<TopicDetail> {
+    site.source.topic(&name, page).await.map(Json)
+}
+
+/// Where a message would go. Nothing is published.
+#[utoipa::path(
+    get, path = "/api/v1/topics/{name}/matches", tag = "topics", params(("name" = String, Path,), TopicMessage),
+    responses((status = 200, body = Matched), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn matches(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    Query(message): Query<TopicMessage>,
+) -> Answered<Matched> {
+    site.source.matches(&name, message).await.map(Json)
+}
+
+/// The streams.
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", params(Paging), responses((status = 200, body = StreamPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn streams(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<StreamPage> {
+    site.source.streams(page).await.map(Json)
+}
+
+/// One stream with its consumers.
+#[utoipa::path(
+    get, path = "/api/v1/streams/{name}", tag = "streams", params(("name" = String, Path,)),
+    responses((status = 200, body = StreamDetail), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn stream(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answered<StreamDetail> {
+    site.source.stream(&name).await.map(Json)
+}
+
+/// Some entries of a stream: the latest, or those from an offset on.
+#[utoipa::path(
+    get, path = "/api/v1/streams/{name}/entries", tag = "streams", params(("name" = String, Path,), EntryQuery),
+    responses((status = 200, body = EntryPage), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn entries(
+    State(site): State<Arc<Site>>,
+    Path(name): Path<String>,
+    Query(query): Query<EntryQuery>,
+) -> Answered<EntryPage> {
+    site.source.entries(&name, query).await.map(Json)
+}
+
+/// The consumers of a stream, or of all streams.
+#[utoipa::path(
+    get, path = "/api/v1/consumers", tag = "streams", params(OfStream),
+    responses((status = 200, body = Vec<Consumer>), (status = "default", body = Problem, content_type = "application/problem+json"))
+)]
+async fn consumers(State(site): State<Arc<Site>>, Query(of): Query<OfStream>) -> Answered<Vec<Consumer>> {
+    site.source.consumers(of.stream.as_deref().filter(|stream| !stream.is_empty())).await.map(Json)
+}
+
 /// The flows, the latest first.
 #[utoipa::path(get, path = "/api/v1/flows", tag = "flows", params(Paging), responses((status = 200, body = FlowPage), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn flows(State(site): State<Arc<Site>>, Query(page): Query<Paging>) -> Answered<FlowPage> {
@@ -213,6 +307,18 @@ async fn flow(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Answer
 async fn dot(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
     let dot = site.source.flow(&name).await?.dot;
     Ok(([(header::CONTENT_TYPE, "text/vnd.graphviz; charset=utf-8")], dot))
+}
+
+/// The links of the process, in the order in which they were started.
+#[utoipa::path(get, path = "/api/v1/links", tag = "links", responses((status = 200, body = Vec<Link>), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn links(State(site): State<Arc<Site>>) -> Answered<Vec<Link>> {
+    site.source.links().await.map(Json)
+}
+
+/// The nodes of the fleet, if the application says how they are asked.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", responses((status = 200, body = Nodes), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn nodes(State(site): State<Arc<Site>>) -> Answered<Nodes> {
+    site.nodes().await.map(Json)
 }
 
 /// The plugins.

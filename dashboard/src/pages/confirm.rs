@@ -47,6 +47,8 @@ async fn ask(view: &View<'_>, asked: Result<Query<Asked>, Problem>) -> Result<(S
     let then = match action {
         Action::RemoveFlow { .. } => Place::Flows.path(),
         Action::RemoveSchedule { .. } => Place::Schedules.path(),
+        Action::RemoveTopic { .. } => Place::Topics.path(),
+        Action::RemoveStream { .. } => Place::Streams.path(),
         _ => back.clone(),
     };
     let content = html! {
@@ -120,6 +122,20 @@ async fn question(view: &View<'_>, action: &Action) -> Result<String, Problem> {
             format!("Remove the queue {queue} with all its {} jobs?", number(all))
         }
         Action::RemoveSchedule { name } => format!("Remove the schedule {name}?"),
+        Action::Unbind { topic, binding } => {
+            let recipient = binding.recipient().unwrap_or_default();
+            format!("Remove this binding of the {recipient} to the topic {topic}?")
+        }
+        Action::RemoveTopic { topic } => format!("Remove the topic {topic} with its bindings?"),
+        Action::RemoveStream { stream } => {
+            let entries = view.site.source.stream(stream).await?.stream.entries;
+            format!("Remove the stream {stream} with its {} entries?", number(entries))
+        }
+        Action::RemoveConsumer { stream, consumer } => {
+            let consumers = view.site.source.consumers(Some(stream)).await?;
+            let dead = consumers.iter().find(|own| own.name == *consumer).map_or(0, |own| own.dead);
+            format!("Remove the consumer {consumer} of the stream {stream} with its {} dead letters?", number(dead))
+        }
         Action::CancelFlow { flow, .. } => {
             let counts = view.site.source.flow(flow).await?.row.counts;
             let open = of_jobs(counts.blocked + counts.active);

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use super::flow::{beginning, sent};
 use super::problem::shown;
 use super::view::{Place, Section, Style, View, bytes, moment, number, pairs, seconds, state_badge};
-use crate::api::{Action, Attempt, Body, Change, Format, Job, JobQuery, Problem, Progress, Step};
+use crate::api::{Action, Attempt, Body, Change, EntryQuery, Format, Job, JobQuery, Problem, Progress, Step};
 use crate::safety::Visit;
 use crate::site::Site;
 
@@ -99,6 +99,10 @@ fn facts(view: &View<'_>, job: &Job) -> Markup {
         ("weight", (job.weight > 1).then(|| html! { (job.weight) })),
         ("schedule", job.scheduled_for.as_ref().map(|run| html! {
             a href=(view.link(Place::Schedule(&run.schedule))) { (run.schedule) } ", " (moment(view.now, run.at))
+        })),
+        ("entry", job.entry.as_ref().map(|entry| {
+            let query = EntryQuery { from: Some(entry.offset), limit: None };
+            html! { a href=(view.link_with(Place::Stream(&entry.stream), &query)) { (entry.stream) ", " (number(entry.offset)) } }
         })),
         ("generation", (job.generation > 0).then(|| html! { (job.generation) })),
         ("plugins", (!job.plugins.is_empty()).then(|| html! {

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::links::link_badge;
 use super::view::{Place, Style, View, badge, number, per_second, seconds, spark};
 use crate::api::{Action, Queue, QueueDetail};
 
@@ -48,6 +49,11 @@ pub fn head(view: &View<'_>, detail: &QueueDetail, tab: Tab) -> Markup {
         div.head id="head" data-live {
             h1 { (queue.name) }
             span { (badges(queue)) }
+            @for link in &detail.links {
+                a href=(view.link(Place::Links)) title=(link.last_error.as_deref().unwrap_or(&link.engine)) {
+                    (link.name) " " (link_badge(link))
+                }
+            }
             (pause_button(view, queue))
             @if let Some(circuit) = &queue.circuit {
                 span { "The circuit is " (circuit.state) "." }

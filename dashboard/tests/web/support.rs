@@ -54,6 +54,34 @@ impl Hostile {
         Body { format: Format::Json, bytes: 100, text: self.text(), is_cut: false, is_redacted: false }
     }
 
+    /// A link that is down, of which all is known.
+    fn link(&self) -> Link {
+        Link {
+            name: self.text(),
+            queue: self.text(),
+            direction: LinkDirection::Forward,
+            remote: self.text(),
+            engine: self.text(),
+            started_at: Time(1),
+            is_connected: false,
+            since: Some(Time(2)),
+            last_error: Some(self.text()),
+            last_error_at: Some(Time(3)),
+            jobs: 1_234,
+            latest_at: Some(Time(2)),
+            position: Some(17),
+            lag: None,
+            in_doubt: 5,
+            known: 4,
+            engine_went_back: 1,
+            file_went_back: 2,
+            lost_batches: 3,
+            unreadable: 6,
+            held: 7,
+            lost_leases: 8,
+        }
+    }
+
     fn queue(&self) -> Queue {
         let point = Point { at: Time(1), enqueued: 3, completed: 2, failed: 1 };
         Queue {
@@ -88,6 +116,53 @@ impl Hostile {
             progress: Some(Progress { done: 1, total: Some(3), message: self.text() }),
             preview: self.text(),
             ..JobRow::default()
+        }
+    }
+
+    fn topic_row(&self) -> Topic {
+        Topic { name: self.text(), bindings: 1, alternate: Some(self.text()), ..Topic::default() }
+    }
+
+    fn stream_row(&self) -> Stream {
+        let settings = StreamSettings { max_age_seconds: Some(60.0), max_bytes: Some(1 << 20), ..Default::default() };
+        Stream {
+            name: self.text(),
+            first: 1_000,
+            next: 1_200,
+            entries: 150,
+            bytes: 15_360,
+            settings,
+            consumers: 1,
+            behind_max: Some(1_234),
+            ..Stream::default()
+        }
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer {
+            stream: self.text(),
+            name: self.text(),
+            queue: self.text(),
+            behind: 1_234,
+            behind_since: Some(Time(5)),
+            jobs: 3,
+            dead: 2,
+            lost: 7,
+            is_paused: true,
+            ..Consumer::default()
+        }
+    }
+
+    fn entry(&self, offset: u64) -> Entry {
+        Entry {
+            offset,
+            kind: self.text(),
+            key: Some(self.text()),
+            tags: vec![self.text()],
+            headers: BTreeMap::from([(self.text(), self.text())]),
+            payload: self.body(),
+            codec_error: Some(self.text()),
+            ..Entry::default()
         }
     }
 
@@ -186,6 +261,7 @@ impl Source for Hostile {
             effective: Some(worker),
             overrides: Overrides { concurrency: Some(3), ..Overrides::default() },
             paused_kinds: vec![self.text()],
+            links: vec![self.link()],
             tokens: Some(1.5),
             settings: serde_json::json!({ "text": self.text }),
         })
@@ -208,6 +284,10 @@ impl Source for Hostile {
         ready(JobPage { jobs: vec![self.row()], next: Some(self.text()) })
     }
 
+    fn records(&self, _query: JobQuery, _page: Paging) -> Answer<'_, JobRecordPage> {
+        ready(JobRecordPage::default())
+    }
+
     fn count(&self, _query: JobQuery) -> Answer<'_, u64> {
         ready(1_234)
     }
@@ -224,6 +304,7 @@ impl Source for Hostile {
             headers: BTreeMap::from([(self.text(), self.text())]),
             idempotency_key: Some(self.text()),
             unique: Some(self.text()),
+            entry: Some(EntryOf { stream: self.text(), offset: 7 }),
             scheduled_for: Some(ScheduledFor { schedule: self.text(), at: Time(9) }),
             plugins: vec![self.text()],
             timeline: vec![Attempt {
@@ -263,6 +344,49 @@ impl Source for Hostile {
         ready(self.schedule())
     }
 
+    fn topics(&self, _page: Paging) -> Answer<'_, TopicPage> {
+        ready(TopicPage { total: 1, topics: vec![self.topic_row()], next: Some(self.text()) })
+    }
+
+    fn topic(&self, _name: &str, _page: Paging) -> Answer<'_, TopicDetail> {
+        let headers = || vec![self.text()];
+        let binding = Binding {
+            queue: Some(self.text()),
+            key: Some(self.text()),
+            headers_all: headers(),
+            headers_any: headers(),
+            ..Binding::default()
+        };
+        let to_stream = Binding { queue: None, stream: Some(self.text()), ..binding.clone() };
+        ready(TopicDetail { topic: self.topic_row(), bindings: vec![binding, to_stream], next: Some(self.text()) })
+    }
+
+    fn matches(&self, _topic: &str, message: TopicMessage) -> Answer<'_, Matched> {
+        if message.key == "invalid" {
+            return async { Err(Problem::invalid(self.text())) }.boxed();
+        }
+        ready(Matched { queues: vec![self.text()], streams: vec![self.text()], used_alternate: message.key == "lost" })
+    }
+
+    fn streams(&self, _page: Paging) -> Answer<'_, StreamPage> {
+        ready(StreamPage { streams: vec![self.stream_row()], next: Some(self.text()) })
+    }
+
+    fn stream(&self, _name: &str) -> Answer<'_, StreamDetail> {
+        ready(StreamDetail { stream: self.stream_row(), consumers: vec![self.consumer()] })
+    }
+
+    fn consumers(&self, _stream: Option<&str>) -> Answer<'_, Vec<Consumer>> {
+        ready(vec![self.consumer()])
+    }
+
+    fn entries(&self, _stream: &str, query: EntryQuery) -> Answer<'_, EntryPage> {
+        let from = query.from.unwrap_or(1_198).max(1_000);
+        let entries: Vec<_> = (from..1_200).take(query.entries()).map(|offset| self.entry(offset)).collect();
+        let next = entries.last().map(|last| last.offset + 1).filter(|next| *next < 1_200);
+        ready(EntryPage { from, entries, next })
+    }
+
     fn flows(&self, _page: Paging) -> Answer<'_, FlowPage> {
         ready(FlowPage { total: 1, flows: vec![self.flow_row()], next: Some(self.text()) })
     }
@@ -274,6 +398,10 @@ impl Source for Hostile {
         let to_held = |from: String, on_failure| FlowEdge { from, to: "3".to_owned(), on_failure };
         let edges = vec![to_held(self.text(), OnFailure::Cancel), to_held("2".to_owned(), OnFailure::Run)];
         ready(FlowDetail { row: self.flow_row(), nodes: self.nodes(), edges, is_partial: false, dot: self.text() })
+    }
+
+    fn links(&self) -> Answer<'_, Vec<Link>> {
+        ready(vec![self.link()])
     }
 
     fn plugins(&self) -> Answer<'_, Vec<Plugin>> {

@@ -18,7 +18,12 @@ pub enum Section {
     Jobs,
     Dead,
     Schedules,
+    Topics,
+    Streams,
     Flows,
+    Links,
+    /// Only if the options say where the nodes are.
+    Nodes,
     Plugins,
     Events,
     Quarantine,
@@ -28,12 +33,16 @@ pub enum Section {
     Outside,
 }
 
-const MENU: [(Section, &str, Place<'static>); 8] = [
+const MENU: [(Section, &str, Place<'static>); 12] = [
     (Section::Overview, "Queues", Place::Overview),
     (Section::Jobs, "Jobs", Place::Jobs),
     (Section::Flows, "Flows", Place::Flows),
     (Section::Dead, "Dead letters", Place::Dead),
     (Section::Schedules, "Schedules", Place::Schedules),
+    (Section::Topics, "Topics", Place::Topics),
+    (Section::Streams, "Streams", Place::Streams),
+    (Section::Links, "Links", Place::Links),
+    (Section::Nodes, "Nodes", Place::Nodes),
     (Section::Plugins, "Plugins", Place::Plugins),
     (Section::Events, "Events", Place::Events),
     (Section::Quarantine, "Quarantine", Place::Quarantine),
@@ -91,7 +100,7 @@ impl<'a> View<'a> {
             header {
                 a.brand href=(self.link(Place::Overview)) { (self.site.options.title) }
                 nav aria-label="Pages" {
-                    @for (own, name, place) in MENU {
+                    @for (own, name, place) in MENU.into_iter().filter(|(own, ..)| self.has(*own)) {
                         a href=(self.link(place)) aria-current=[(own == section).then_some("page")] { (name) }
                     }
                 }
@@ -107,6 +116,10 @@ impl<'a> View<'a> {
                 }
             }
         }
+    }
+
+    fn has(&self, section: Section) -> bool {
+        section != Section::Nodes || self.site.options.nodes.is_some()
     }
 
     /// The address of an asset, with a number that changes with its content.
