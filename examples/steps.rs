@@ -36,9 +36,10 @@ enum Answer {
 async fn main() -> Result<(), BoxError> {
     if let Some(file) = std::env::args().nth(1) {
         let pond = Millpond::open(Path::new(&file))?;
-        work(&pond, true)?;
+        // Both jobs are in the file before a handler runs, since the first handler ends the process.
         pond.send(Order { number: 7 }).await?;
         pond.send(Question { text: "what is the weather in the largest town?".into() }).await?;
+        work(&pond, true)?;
         return std::future::pending().await;
     }
     let dir = tempfile::tempdir()?;

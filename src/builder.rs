@@ -99,6 +99,7 @@ pub struct Builder {
     on_dead: Option<DeadHook>,
     retention: Option<Retention>,
     enqueue_hooks: EnqueueHooks,
+    events_to: Option<String>,
     middleware: Middleware,
     limits: Vec<(Arc<str>, u32)>,
     alarms: Vec<Alarm>,
@@ -131,6 +132,7 @@ impl Default for Builder {
             on_dead: None,
             retention: None,
             enqueue_hooks: EnqueueHooks::default(),
+            events_to: None,
             middleware: Middleware::default(),
             limits: Vec::new(),
             alarms: Vec::new(),
@@ -727,6 +729,9 @@ impl Builder {
             let reason = format!("{} is above {RESULT_BYTES_MAX}, the most a job can answer", self.result_bytes_max);
             return Err(Error::config("result_bytes_max", reason));
         }
+        if let Some(stream) = &self.events_to {
+            check_name("stream", stream)?;
+        }
         self.check_alarms()?;
         self.check_limits()
     }
@@ -773,6 +778,7 @@ impl Builder {
             verify_payloads: self.verify_payloads,
             coder: self.coder,
             enqueue_hooks: self.enqueue_hooks,
+            events_to: self.events_to.map(Into::into),
             window_jobs_max: self.window_jobs_max,
             window_bytes_max: self.window_bytes_max,
             batch_limits: self.batch_limits,

@@ -94,8 +94,8 @@ impl DeadLetters {
         Self { engine }
     }
 
-    /// The dead letters that match, by queue and oldest first ([`JobFilter::newest_first`] reverses that), up to `limit` (at
-    /// most 1,000) or 8 MiB. A state in the filter is ignored. A page can be short, or empty, and still have a next one, as with
+    /// The dead letters that match, by queue and oldest first, or with [`JobFilter::newest_first`] the latest of all queues first,
+    /// up to `limit` (at most 1,000) or 8 MiB. A state in the filter is ignored. A page can be short, or empty, and still have a next one, as with
     /// [`Millpond::jobs`](crate::Millpond::jobs).
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).

@@ -6,7 +6,7 @@ mod plugin;
 
 use std::path::{Path, PathBuf};
 
-use crate::job::{JobId, STEP_BYTES_MAX, STEPS_MAX, State};
+use crate::job::{JobId, Recipient, STEP_BYTES_MAX, STEPS_MAX, State};
 use crate::text::{printable, told};
 use panics::text_of;
 #[cfg(feature = "wasm")]
@@ -133,6 +133,70 @@ pub enum Error {
     AlreadyOpen {
         /// The file.
         path: PathBuf,
+    },
+    /// There is no topic of this name, so nothing was published.
+    #[error(
+        "there is no topic {:?}: it exists from its first binding on (`Topic::bind`), or from `Topic::configure`",
+        told(topic)
+    )]
+    #[non_exhaustive]
+    NoSuchTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// No binding of the topic matches the message, and the topic wants each message to reach somebody
+    /// ([`TopicSettings::mandatory`](crate::TopicSettings::mandatory)). Nothing of the call is stored.
+    #[error(
+        "no binding of topic {:?} matches a message with the routing key {:?}, and the topic is mandatory: bind a queue or a stream for it, or set an alternate queue; nothing of this call is stored",
+        told(topic),
+        told(key)
+    )]
+    #[non_exhaustive]
+    Unroutable {
+        /// The topic.
+        topic: String,
+        /// The routing key.
+        key: String,
+    },
+    /// A binding that is not accepted.
+    #[error("the binding to {to} is not accepted: {reason}")]
+    #[non_exhaustive]
+    InvalidBinding {
+        /// Where it leads to.
+        to: Recipient,
+        /// What is wrong, and what to do.
+        reason: &'static str,
+    },
+    /// A routing key, or the pattern of a binding, that is too long.
+    #[error(
+        "invalid routing key of {len} bytes and {words} words: use at most {max} bytes and {words_max} words, and headers for the rest"
+    )]
+    #[non_exhaustive]
+    InvalidRoutingKey {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+        /// How many words it has.
+        words: usize,
+        /// The limit of words.
+        words_max: usize,
+    },
+    /// The file has as many topics as it can have.
+    #[error("there are {max} topics already, the most a file can have: use one topic with more routing keys")]
+    #[non_exhaustive]
+    TooManyTopics {
+        /// The limit.
+        max: usize,
+    },
+    /// The topic has as many bindings as a topic can have.
+    #[error("topic {:?} has {max} bindings already, the most of a topic: use patterns, or several topics", told(topic))]
+    #[non_exhaustive]
+    TooManyBindings {
+        /// The topic.
+        topic: String,
+        /// The limit.
+        max: usize,
     },
     /// There is no flow of this name: it was never made, or is kept no longer.
     #[error("there is no flow {:?}: it was never made, or it has ended and is kept no longer", told(name))]
@@ -478,6 +542,49 @@ pub enum Error {
         /// The name of the call.
         name: String,
     },
+    /// There is no stream of this name.
+    #[error("there is no stream {:?}: nothing was appended to it, or it was removed", told(stream))]
+    #[non_exhaustive]
+    NoSuchStream {
+        /// The name of the call.
+        stream: String,
+    },
+    /// There is no such consumer.
+    #[error("stream {:?} has no consumer {:?}: it was never started, or was removed", told(stream), told(consumer))]
+    #[non_exhaustive]
+    NoSuchConsumer {
+        /// The name of the stream.
+        stream: String,
+        /// The name of the call.
+        consumer: String,
+    },
+    /// The stream has a consumer, so it is not removed.
+    #[error("stream {stream:?} has the consumer {consumer:?}: remove its consumers first")]
+    #[non_exhaustive]
+    StreamInUse {
+        /// The stream.
+        stream: String,
+        /// One of its consumers.
+        consumer: String,
+    },
+    /// A binding of a topic leads to the stream, so it is not removed.
+    #[error("a binding of topic {topic:?} leads to stream {stream:?}: unbind the stream first")]
+    #[non_exhaustive]
+    StreamBound {
+        /// The stream.
+        stream: String,
+        /// One of the topics.
+        topic: String,
+    },
+    /// The consumer has a worker, so it is not removed.
+    #[error("consumer {consumer:?} of stream {stream:?} is running: stop it first")]
+    #[non_exhaustive]
+    ConsumerRuns {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
     /// Nothing is stored under this queue's name, so there is nothing to rename.
     #[error("there is no queue {queue:?}: nothing was stored in it, or it was removed or renamed")]
     #[non_exhaustive]
@@ -501,9 +608,9 @@ pub enum Error {
         /// What uses it, and what to do.
         reason: &'static str,
     },
-    /// The queue is not removed, because it has jobs or schedules.
+    /// The queue is not removed, because it has jobs, schedules or bindings.
     #[error(
-        "queue {queue:?} is not empty: it has {jobs} jobs, and {schedules} schedules enqueue in it: use `Queue::obliterate` to remove all of it"
+        "queue {queue:?} is not empty: it has {jobs} jobs, {schedules} schedules enqueue in it, and {bindings} bindings of topics lead to it: use `Queue::obliterate` to remove all of it"
     )]
     #[non_exhaustive]
     QueueNotEmpty {
@@ -513,6 +620,9 @@ pub enum Error {
         jobs: u64,
         /// The schedules that enqueue in it.
         schedules: u64,
+        /// The bindings of [topics](crate::Topic) that lead to it. An [alternate queue](crate::TopicSettings::alternate) counts as
+        /// one.
+        bindings: u64,
     },
     /// A worker for this queue is already running.
     #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]
@@ -534,6 +644,13 @@ pub enum Error {
     WorkerStopped {
         /// The queue.
         queue: String,
+    },
+    /// The lease of a job has ended: the job waits again, is held by another lease, or has ended.
+    #[error("the lease {id} has ended, or there was none: take the job again")]
+    #[non_exhaustive]
+    LeaseEnded {
+        /// The lease: see [`TakenId`](crate::TakenId).
+        id: String,
     },
     /// A handler needs shared data that the worker was not given.
     #[error("the handler of kind {kind:?} takes Data<{data}>, but the worker has none: add it with `.data(...)`")]

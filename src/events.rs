@@ -22,7 +22,7 @@ use of_attempts::OfAttempts;
 pub use stream::EventStream;
 
 /// Something that happened. It is published after the commit that made it durable, except [`Started`](Self::Started) and
-/// [`Progress`](Self::Progress), which are about attempts that run. In its serialized form, the field `type` is the variant's
+/// [`Progress`](Self::Progress), which are about attempts that run, and those of links, which are in no commit. In its serialized form, the field `type` is the variant's
 /// name, beside the variant's fields.
 ///
 /// ```
@@ -58,6 +58,20 @@ pub enum Event {
         queue: Arc<str>,
         /// Its kind.
         kind: Arc<str>,
+    },
+    /// Retention has removed entries of a stream that a consumer was not done with. It goes on behind them.
+    #[non_exhaustive]
+    EntriesLost {
+        /// The stream.
+        stream: Arc<str>,
+        /// The consumer.
+        consumer: Arc<str>,
+        /// The offset of the first one.
+        from: u64,
+        /// The offset from which the consumer goes on.
+        to: u64,
+        /// How many entries there were between the two that it was not done with.
+        entries: u64,
     },
     /// An attempt has started: its handler is about to be called.
     ///
@@ -226,6 +240,15 @@ pub enum Event {
         queue: Arc<str>,
         /// Its kind.
         kind: Arc<str>,
+    },
+    /// No binding of a topic matches a message that was published, and the topic has no
+    /// [alternate queue](crate::TopicSettings::alternate): nobody got it.
+    #[non_exhaustive]
+    Unrouted {
+        /// The topic.
+        topic: Arc<str>,
+        /// The routing key.
+        key: Arc<str>,
     },
     /// A queue was removed with all that belonged to it.
     #[non_exhaustive]
@@ -415,6 +438,44 @@ pub enum Event {
         plugin: Arc<str>,
         /// Why: a sentence.
         reason: String,
+    },
+    /// The engine of a [link](crate::Millpond::links) answers: for the first time, or after it did not.
+    #[non_exhaustive]
+    LinkConnected {
+        /// The link's name.
+        link: Arc<str>,
+        /// Its queue in this file.
+        queue: Arc<str>,
+    },
+    /// The engine of a link does not answer, or refuses what is asked of it. The link tries again. There is one such event for each
+    /// outage.
+    #[non_exhaustive]
+    LinkLost {
+        /// The link's name.
+        link: Arc<str>,
+        /// Its queue in this file.
+        queue: Arc<str>,
+        /// Why: the first error of the outage.
+        error: String,
+    },
+    /// The engine of a link has lost what it had acknowledged. What is kept here is sent again, or what the engine still has is read
+    /// again.
+    #[non_exhaustive]
+    LinkEngineWentBack {
+        /// The link's name.
+        link: Arc<str>,
+        /// Its queue in this file.
+        queue: Arc<str>,
+        /// Batches of jobs that the engine has lost and that were not kept here any more.
+        lost_batches: u64,
+    },
+    /// The file is an older copy of one that has sent more through this link. Jobs that it still has are sent again.
+    #[non_exhaustive]
+    LinkFileWentBack {
+        /// The link's name.
+        link: Arc<str>,
+        /// Its queue in this file.
+        queue: Arc<str>,
     },
     /// The file was compacted, because most of it was unused.
     #[non_exhaustive]

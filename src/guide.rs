@@ -19,6 +19,7 @@ macro_rules! page {
         #[doc = "[kinds]: kinds"]
         #[doc = "[limits]: limits"]
         #[doc = "[logging]: logging"]
+        #[doc = "[machines]: machines"]
         #[doc = "[metrics]: metrics"]
         #[doc = "[order]: order"]
         #[doc = "[plugins]: plugins"]
@@ -26,13 +27,17 @@ macro_rules! page {
         #[doc = "[retries]: retries"]
         #[doc = "[schedules]: schedules"]
         #[doc = "[storage-format]: storage_format"]
+        #[doc = "[streams]: streams"]
         #[doc = "[testing]: testing"]
+        #[doc = "[topics]: topics"]
         #[doc = "[transactions]: transactions"]
+        #[doc = "[transform]: streams#a-transform"]
         #[doc = "[unique]: unique"]
         #[doc = "[avatars]: https://docs.rs/crate/millpond/latest/source/examples/signup/app/avatars.rs"]
         #[doc = "[guest-examples]: https://docs.rs/millpond-guest"]
         #[doc = "[guest-sdk]: https://docs.rs/millpond-guest"]
         #[doc = "[jobs.wit]: https://docs.rs/crate/millpond/latest/source/wit/jobs.wit"]
+        #[doc = "[picture-of-flow]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/flow-wide-light.png"]
         #[doc = "[picture-of-job]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/dead_job-wide-light.png"]
         #[doc = "[picture-of-queues]: https://docs.rs/crate/millpond/latest/source/docs/guide/src/dashboard/overview-wide-light.png"]
         #[doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
@@ -50,7 +55,9 @@ page!(retries, "retries.md");
 page!(order, "order.md");
 page!(rates, "rates.md");
 page!(flows, "flows.md");
+page!(streams, "streams.md");
 page!(schedules, "schedules.md");
+page!(topics, "topics.md");
 page!(unique, "unique.md");
 page!(finding, "finding.md");
 page!(cancelling, "cancelling.md");
@@ -58,6 +65,7 @@ page!(kinds, "kinds.md");
 page!(codecs, "codecs.md");
 page!(testing, "testing.md");
 page!(deployment, "deployment.md");
+page!(machines, "machines.md");
 page!(dashboard, "dashboard.md");
 page!(command_line, "command-line.md");
 page!(plugins, "plugins.md");

@@ -193,9 +193,12 @@ fn matching_in(
         Err(Fault::Redb(_)) => true,
     };
     let queues = filter.queues(engine);
+    let is_merged = filter.only_queue().is_none() && from.is_merged(queues.len());
     let next = match filter.indexed_tag() {
+        None if is_merged => reader.scan_newest(&queues, sources, from.cursor, READ_PER_PAGE, visit)?,
         None => reader.scan(&queues, sources, from, READ_PER_PAGE, visit)?,
         Some(_) if queues.is_empty() => None,
+        Some(tag) if is_merged => reader.scan_tag_newest(tag, &queues, sources, from.cursor, READ_PER_PAGE, visit)?,
         Some(tag) => {
             let queue = filter.only_queue().and(queues.first().copied());
             reader.scan_tag(tag, queue, sources, from, READ_PER_PAGE, visit)?
@@ -299,6 +302,7 @@ fn describe(engine: &Engine, found: Found, flows: &mut FlowNames<'_>) -> JobInfo
         undoing: extra.undo.map(|undo| undo.ends.state()),
         idempotency_key: extra.idempotency_key,
         scheduled_for: extra.scheduled_for.map(|run| *run),
+        entry: extra.entry.and_then(|entry| entry.place).map(|place| place.of.clone()),
         payload,
         codec_error: codec_error.map(|error| text_of(&*error)),
         progress,

@@ -20,6 +20,7 @@
 #![doc = "[kinds]: guide::kinds"]
 #![doc = "[limits]: guide::limits"]
 #![doc = "[logging]: guide::logging"]
+#![doc = "[machines]: guide::machines"]
 #![doc = "[metrics]: guide::metrics"]
 #![doc = "[order]: guide::order"]
 #![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
@@ -29,7 +30,9 @@
 #![doc = "[retries]: guide::retries"]
 #![doc = "[schedules]: guide::schedules"]
 #![doc = "[storage-format]: guide::storage_format"]
+#![doc = "[streams]: guide::streams"]
 #![doc = "[testing]: guide::testing"]
+#![doc = "[topics]: guide::topics"]
 #![doc = "[transactions]: guide::transactions"]
 #![doc = "[unique]: guide::unique"]
 #![doc = ""]
@@ -58,6 +61,7 @@ pub mod guide;
 mod handler;
 mod inspect;
 mod job;
+mod links;
 mod metrics;
 mod millpond;
 mod quarantine;
@@ -67,10 +71,13 @@ mod scheduler;
 mod schedules;
 mod selection;
 mod storage;
+mod streams;
 mod sync;
+mod taker;
 pub mod testing;
 mod text;
 mod time;
+mod topics;
 mod transaction;
 mod worker;
 mod writer;
@@ -86,7 +93,9 @@ pub use events::{Event, EventStream, Events, Missed};
 #[cfg(feature = "wasm-http")]
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
-pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
+pub use executor::{
+    AppendGrant, EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits, PublishGrant,
+};
 pub use flows::Flows;
 pub use handler::{
     Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
@@ -103,15 +112,17 @@ pub use job::Cron;
 #[cfg(feature = "lz4")]
 pub use job::Lz4;
 pub use job::{
-    Aging, AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Circuit, CircuitBreaker, Codec, DeadJob,
-    Dependency, EnqueueStatus, Enqueued, Every, FailedAttempt, Failure, FailureKind, FlowCounts, FlowCreated,
-    FlowDraft, FlowEdge, FlowGraph, FlowInfo, FlowJob, FlowNode, FlowNodeKind, FlowSignal, FlowState, GroupPolicy,
-    Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, LogLine, Misfire, NewJob,
-    NodeState, OnFailure, Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec,
-    PayloadError, PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention, Retry, RunNumber,
-    Schedule, SchedulePatch, Scheduled, ScheduledFor, State, StepInfo, StepState, Unique, When, WhenFull,
-    WorkerSettings,
+    Aging, Appended, AttemptError, AttemptLog, Backoff, Binding, CancelOutcome, Capacity, Circuit, CircuitBreaker,
+    Codec, ConsumerInfo, DeadJob, Delivery, Dependency, EnqueueStatus, Enqueued, EntryOf, EntryOrder, Every,
+    FailedAttempt, Failure, FailureKind, FlowCounts, FlowCreated, FlowDraft, FlowEdge, FlowGraph, FlowInfo, FlowJob,
+    FlowNode, FlowNodeKind, FlowSignal, FlowState, GroupPolicy, Handled, HasOutput, HasQueue, IntoOutcome, JobId,
+    JobPatch, Keep, Kind, KindOptions, LogLine, Matched, Misfire, NewJob, NodeState, OnFailure, Outcome, Overlap,
+    Overrides, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority,
+    Progress, Published, QueueSettings, Rate, RateOverride, Recipient, Retention, Retry, RunNumber, Schedule,
+    SchedulePatch, Scheduled, ScheduledFor, Start, State, StepInfo, StepState, StreamInfo, StreamSettings, TopicInfo,
+    TopicSettings, Unique, When, WhenFull, WorkerSettings,
 };
+pub use links::{LinkDirection, LinkGuard, LinkHandle, LinkInfo, LinkState};
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;
 pub use quarantine::{Quarantine, QuarantinedRow};
@@ -121,8 +132,11 @@ pub use schedules::{ScheduleInfo, Schedules};
 pub use selection::{BulkProgress, Selection};
 /// The version of redb that this version of Millpond uses: for the types of an application's own tables.
 pub use storage::redb_types::redb;
-pub use storage::{Backup, Compacted, Verification};
+pub use storage::{Backup, Compacted, FileIdentity, Verification};
+pub use streams::{Consumer, ConsumerBuilder, Entry, Stream, Tail};
+pub use taker::{InvalidTakenId, Taken, TakenId, Taker};
 pub use text::printable;
 pub use time::{Clock, SystemClock, Timestamp};
+pub use topics::Topic;
 pub use transaction::{Transaction, WriteGuard};
 pub use worker::{Worker, WorkerBuilder};

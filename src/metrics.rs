@@ -27,7 +27,7 @@ use meters::Meters;
 pub(crate) use meters::PluginReading;
 pub(crate) use meters::WorkerMeters;
 #[cfg(feature = "metrics")]
-pub(crate) use meters::{PondReading, QueueReading};
+pub(crate) use meters::{ConsumerReading, LINK_COUNTERS, LinkReading, PondReading, QueueReading, StreamReading};
 
 /// Counters since the file was opened.
 ///
@@ -71,12 +71,18 @@ pub struct MetricsSnapshot {
     pub timeouts_total: u64,
     /// Jobs that were not stored, because a job with their unique key existed.
     pub deduplicated_total: u64,
+    /// Messages that were published to [topics](crate::Topic), also those that nobody got.
+    pub published_total: u64,
+    /// How many of these messages nobody got.
+    pub unrouted_total: u64,
     /// Rows that were moved to the quarantine because they could not be read.
     pub quarantined_total: u64,
     /// Ended jobs that were removed after their retention.
     pub pruned_total: u64,
     /// How often the file was compacted.
     pub compactions_total: u64,
+    /// How often something of a [link](crate::Millpond::links) has changed: links that were started or have stopped count, too.
+    pub link_changes_total: u64,
     /// Blocking handlers that have exceeded their timeouts and still keep their slots. This is the current number, not
     /// a total.
     pub stuck: u64,
@@ -93,6 +99,8 @@ pub(crate) struct Metrics {
     panics: AtomicU64,
     timeouts: AtomicU64,
     deduplicated: AtomicU64,
+    published: AtomicU64,
+    unrouted: AtomicU64,
     quarantined: AtomicU64,
     pruned: AtomicU64,
     compactions: AtomicU64,
@@ -173,6 +181,13 @@ impl Metrics {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub fn published(&self, messages: u64, unrouted: u64) {
+        if messages > 0 {
+            self.published.fetch_add(messages, Ordering::Relaxed);
+            self.unrouted.fetch_add(unrouted, Ordering::Relaxed);
+        }
+    }
+
     pub fn deduplicated(&self, jobs: u64) {
         if jobs > 0 {
             self.deduplicated.fetch_add(jobs, Ordering::Relaxed);
@@ -191,7 +206,7 @@ impl Metrics {
         }
     }
 
-    pub fn snapshot(&self, stuck: usize, written: Written) -> MetricsSnapshot {
+    pub fn snapshot(&self, stuck: usize, link_changes: u64, written: Written) -> MetricsSnapshot {
         let costs = self.commits.read();
         MetricsSnapshot {
             commits_total: costs.commits_total,
@@ -204,10 +219,13 @@ impl Metrics {
             failed_total: self.failed.load(Ordering::Relaxed),
             panics_total: self.panics.load(Ordering::Relaxed),
             timeouts_total: self.timeouts.load(Ordering::Relaxed),
+            published_total: self.published.load(Ordering::Relaxed),
+            unrouted_total: self.unrouted.load(Ordering::Relaxed),
             deduplicated_total: self.deduplicated.load(Ordering::Relaxed),
             quarantined_total: self.quarantined.load(Ordering::Relaxed),
             pruned_total: self.pruned.load(Ordering::Relaxed),
             compactions_total: self.compactions.load(Ordering::Relaxed),
+            link_changes_total: link_changes,
             stuck: stuck as u64,
         }
     }

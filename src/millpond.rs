@@ -2,7 +2,9 @@
 
 mod compacting;
 mod facts;
+mod identity;
 mod limits;
+mod links;
 mod pausing;
 #[cfg(feature = "wasm")]
 mod plugins;
@@ -20,8 +22,8 @@ use crate::events::{Event, Events};
 use crate::flows::{self, Flows};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{
-    CallSize, CancelOutcome, Enqueued, FlowCreated, FlowDraft, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX,
-    Schedule, Scheduled, StepInfo, check_key, check_name,
+    CallSize, CancelOutcome, ConsumerInfo, Enqueued, FlowCreated, FlowDraft, HasQueue, JobId, JobPatch, NewJob,
+    REASON_BYTES_MAX, Schedule, Scheduled, StepInfo, StreamInfo, TopicInfo, check_key, check_name,
 };
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -30,9 +32,11 @@ use crate::runtime::{Commit, Engine, back_up, beside, shutdown, stop_now, verify
 use crate::schedules::{self, Schedules};
 use crate::selection::Selection;
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
+use crate::streams::{ConsumerBuilder, Stream};
 use crate::sync::block_on;
 use crate::text::cut;
 use crate::time::Timestamp;
+use crate::topics::{self, Topic};
 use crate::transaction::{Transaction, WriteGuard, check_may_wait, signal_payload};
 use crate::worker::WorkerBuilder;
 use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call};
@@ -383,6 +387,45 @@ impl Millpond {
         Schedules::new(self.engine().clone())
     }
 
+    // --- topics -------------------------------------------------------------------------------
+
+    /// The topic of this name: bind queues to it, publish messages to it. It exists in the file from its first
+    /// [binding](Topic::bind) on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let orders = pond.topic("orders")?;
+    /// orders.bind(Binding::to("mail").key("order.created.*")).await?;
+    /// orders.bind(Binding::to("analytics").key("order.#")).await?;
+    ///
+    /// let published = orders.publish("order.created.eu", NewJob::json("order", &7)).await?;
+    /// assert_eq!(published.jobs.len(), 2);
+    /// assert_eq!(pond.queue("mail")?.counts().pending, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn topic(&self, name: &str) -> Result<Topic, Error> {
+        Topic::new(self.engine().clone(), name)
+    }
+
+    /// All topics, in the order of their names, as of the last commit. A file has 1,024 at most.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.topic("orders")?.bind(Binding::to("mail")).await?;
+    /// let topics = pond.topics()?;
+    /// assert_eq!((topics[0].name.as_str(), topics[0].bindings), ("orders", 1));
+    /// # Ok(()) });
+    /// ```
+    pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
+        topics::list(self.engine())
+    }
+
     // --- flows --------------------------------------------------------------------------------
 
     /// Makes a flow: jobs that wait for jobs, committed at once. `describe` adds the jobs and says which waits for which. A job
@@ -529,6 +572,63 @@ impl Millpond {
     /// ```
     pub fn flows(&self) -> Flows {
         Flows::new(self.engine().clone())
+    }
+
+    // --- streams ------------------------------------------------------------------------------
+
+    /// The stream of this name. It need not exist yet: the first entry makes it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::Forked`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let offset = pond.stream("orders")?.append(Charge { order: 7 }).await?;
+    /// assert_eq!(offset, 0);
+    /// # Ok(()) });
+    /// ```
+    pub fn stream(&self, name: &str) -> Result<Stream, Error> {
+        Stream::new(self.engine().clone(), name)
+    }
+
+    /// The streams behind the name `after` (the empty text for all), in the order of their names, up to `limit` (at most 1,000).
+    ///
+    /// # Errors
+    /// Storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.stream("orders")?.append(Charge { order: 7 }).await?;
+    /// assert_eq!(pond.streams("", 100)?[0].name, "orders");
+    /// # Ok(()) });
+    /// ```
+    pub fn streams(&self, after: &str, limit: usize) -> Result<Vec<StreamInfo>, Error> {
+        self.engine().stream_infos(after, limit)
+    }
+
+    /// A builder for a consumer of a stream: give it handlers, then [start](ConsumerBuilder::start) it.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.consumer("orders", "billing")
+    ///     .handle(|order: Job<Charge>| async move {
+    ///         println!("charge order {}", order.order);
+    ///         Ok(())
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(()) });
+    /// ```
+    pub fn consumer(&self, stream: &str, name: &str) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.engine().clone(), stream, name)
+    }
+
+    /// The consumers of all streams, by the names of their streams and their own.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn consumers(&self) -> Result<Vec<ConsumerInfo>, Error> {
+        self.engine().consumer_infos(None, usize::MAX)
     }
 
     // --- running jobs -------------------------------------------------------------------------
@@ -875,7 +975,7 @@ impl Millpond {
     /// therefore be short, or empty, and still have a next one.
     ///
     /// The oldest jobs come first: by queue, then by state, and in a state in the order in which the jobs start, are due or
-    /// have ended. [`JobFilter::newest_first`] reverses that.
+    /// have ended. With [`JobFilter::newest_first`] the newest come first, in all queues together.
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
@@ -1083,6 +1183,8 @@ impl Millpond {
     /// The copy has the permissions of the file, and the same owner and group if this process is allowed to set them. If the group cannot be
     /// set, the group gets no permissions. Access control lists are not copied. The backup of a queue that is not in a file
     /// has the permissions of any new file.
+    ///
+    /// If the file has an [identity](Self::identity), the copy is marked, and its first opening gives it another incarnation.
     ///
     /// The backup runs on a thread of its own; the writer waits only while the last few MiB are copied. No read
     /// transaction is held, so the file does not grow because of it.

@@ -72,7 +72,8 @@ impl Queue {
     /// Replaces all durable settings of the queue. To change one setting, start from [`settings`](Self::settings).
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for settings that cannot work.
+    /// [`Error::InvalidConfig`] for settings that cannot work, or that the queue of a [consumer](crate::Millpond::consumer) cannot
+    /// have.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;

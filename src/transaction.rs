@@ -3,9 +3,11 @@
 //! Beside `storage/` this is the only file that names redb, because the tables that it returns are redb's own.
 
 mod flows;
+mod streams;
+mod topics;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use redb::{
@@ -15,17 +17,20 @@ use redb::{
 
 use crate::error::{BoxError, Error};
 use crate::job::{
-    CallSize, CancelOutcome, Coder, Definition, Enqueued, HasQueue, JobId, JobPatch, NewFlow, NewJob, Patch,
-    REASON_BYTES_MAX, Schedule, Scheduled, StoredPayload, Withdraw,
+    Appended, Binding, CallSize, CancelOutcome, Coder, Definition, Enqueued, EntryOf, HasQueue, JobId, JobPatch,
+    NewFlow, NewJob, Patch, QueueId, REASON_BYTES_MAX, Routed, Schedule, Scheduled, StoredPayload, TopicRoutes,
+    Withdraw,
 };
 use crate::storage::{
-    Batch, Claim, Created, KnownQueue, Prepared, Signalled, StateWrite, Target, Usage, claim_in, define, repeated_in,
+    Batch, Claim, Created, KnownQueue, Prepared, PreparedEntry, Share, Signalled, StateWrite, Target, Usage, claim_in,
+    define, repeated_in,
 };
 use crate::sync::{MustNotWait, may_wait};
 use crate::text::cut;
 use crate::time::Now;
 
 pub(crate) use flows::{prepare_flow, signal_payload};
+pub(crate) use topics::{Deliveries, Publication, published};
 
 /// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
 pub(crate) fn check_may_wait() -> Result<(), Error> {
@@ -45,6 +50,17 @@ pub(crate) trait Prepare: Withdraw + Send + Sync {
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
+    /// Prepares a job whose queues are not known yet, without the application's hooks.
+    fn prepare_message(&self, job: NewJob) -> Result<Prepared, Error>;
+
+    /// Whether the application has hooks for new jobs: they see a job with its queue.
+    fn has_enqueue_hooks(&self) -> bool;
+
+    fn queue_name(&self, queue: QueueId) -> Arc<str>;
+
+    /// How many queues were removed since the file was opened.
+    fn queue_removals(&self) -> u32;
+
     /// The number of a new flow.
     fn next_flow(&self) -> u64;
 
@@ -53,6 +69,12 @@ pub(crate) trait Prepare: Withdraw + Send + Sync {
 
     /// Prepares many jobs for one queue; what they have in common is looked up once.
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error>;
+
+    /// Prepares entries of a stream.
+    fn prepare_entries(&self, entries: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<PreparedEntry>, Error>;
+
+    /// A message as an entry of streams: without the options that only jobs have.
+    fn prepare_entry_of(&self, message: &Prepared) -> PreparedEntry;
 
     /// Prepares a payload that replaces the one of a job of this queue and kind. Nothing but a payload is accepted.
     fn prepare_payload(&self, queue: &str, kind: &str, payload: NewJob) -> Result<StoredPayload, Error>;
@@ -104,6 +126,17 @@ trait Staging {
     fn add_to_flow(&mut self, flow: &mut NewFlow<Prepared>) -> Result<Vec<JobId>, Error>;
     fn signal_flow(&mut self, flow: &str, signal: &str, payload: &Signalled) -> Result<bool, Error>;
     fn cancel_flow(&mut self, name: &str, reason: &str, dispatch: &dyn Withdraw) -> Result<bool, Error>;
+    fn append(&mut self, stream: &Arc<str>, entries: &mut [PreparedEntry]) -> Result<Appended, Error>;
+    fn topic(&self, topic: &str) -> Result<Arc<TopicRoutes>, Error>;
+    fn deliver(
+        &mut self,
+        deliveries: Deliveries,
+        routed: &Routed,
+        dispatch: &dyn Withdraw,
+    ) -> Result<(Vec<Enqueued>, Vec<EntryOf>), Error>;
+    fn published(&mut self, topic: &str, key: &str, is_routed: bool);
+    fn bind(&mut self, topic: &str, binding: &Binding) -> Result<bool, Error>;
+    fn unbind(&mut self, topic: &str, binding: &Binding) -> Result<bool, Error>;
     fn touch(&mut self);
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
@@ -127,7 +160,7 @@ impl Staging for Batch<'_> {
     fn insert_many(&mut self, mut jobs: Vec<Prepared>, dispatch: &dyn Withdraw) -> Result<Vec<Enqueued>, Error> {
         self.forgetting_names(|batch| {
             jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
-            batch.room_for_all(&jobs, |batch, n| batch.claim(&jobs[n], dispatch))?;
+            batch.room_for_all(&jobs, dispatch, |batch, n| batch.claim(&jobs[n], dispatch))?;
             jobs.iter_mut().map(|job| batch.insert_or_find(job, dispatch)).collect()
         })
     }
@@ -164,6 +197,44 @@ impl Staging for Batch<'_> {
         Batch::cancel_flow(self, name, reason, dispatch)
     }
 
+    fn append(&mut self, stream: &Arc<str>, entries: &mut [PreparedEntry]) -> Result<Appended, Error> {
+        Batch::append(self, stream, entries)
+    }
+
+    fn topic(&self, topic: &str) -> Result<Arc<TopicRoutes>, Error> {
+        Batch::topic(self, topic)
+    }
+
+    fn deliver(
+        &mut self,
+        deliveries: Deliveries,
+        routed: &Routed,
+        dispatch: &dyn Withdraw,
+    ) -> Result<(Vec<Enqueued>, Vec<EntryOf>), Error> {
+        let Deliveries { jobs, mut entry } = deliveries;
+        self.forgetting_names(|batch| {
+            // What can fail comes before anything is written.
+            entry.iter_mut().try_for_each(|entry| batch.resolve_entry(entry))?;
+            let answers = match jobs.is_empty() {
+                true => Vec::new(),
+                false => batch.insert_many(jobs, dispatch)?,
+            };
+            Ok((answers, batch.append_to_each(routed.streams(), entry.as_mut())?))
+        })
+    }
+
+    fn published(&mut self, topic: &str, key: &str, is_routed: bool) {
+        Batch::published(self, topic, key, is_routed);
+    }
+
+    fn bind(&mut self, topic: &str, binding: &Binding) -> Result<bool, Error> {
+        Batch::bind(self, topic, binding)
+    }
+
+    fn unbind(&mut self, topic: &str, binding: &Binding) -> Result<bool, Error> {
+        Batch::unbind(self, topic, binding)
+    }
+
     fn touch(&mut self) {
         Batch::touch(self);
     }
@@ -178,8 +249,9 @@ impl Staging for Batch<'_> {
 fn insert(batch: &mut Batch<'_>, job: &mut Prepared, dispatch: &dyn Withdraw) -> Result<Enqueued, Error> {
     batch.resolve(job)?;
     let claim = batch.claim(job, dispatch)?;
-    if claim == Claim::Free {
-        batch.admit(job)?;
+    if claim == Claim::Free && batch.admit(job).is_err() {
+        let share = Share { queue: job.queue, jobs: 1, bytes: job.bytes.len() as u64 };
+        batch.make_room(&[share], &HashSet::new(), dispatch)?;
     }
     batch.insert_as(job, claim)
 }
@@ -463,7 +535,7 @@ impl<'t> Transaction<'t> {
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<Enqueued>, Error> {
         let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
-        let size = with_all(self.size.get(), &jobs)?;
+        let size = with_all(self.size.get(), jobs.iter().map(|job| &job.bytes))?;
         let answers = self.batch.borrow_mut().insert_many(jobs, self.prepare)?;
         self.size.set(size);
         Ok(answers)
@@ -628,7 +700,7 @@ impl WriteGuard {
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<Enqueued>, Error> {
         let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
-        let size = with_all(self.size, &jobs)?;
+        let size = with_all(self.size, jobs.iter().map(|job| &job.bytes))?;
         let claims = jobs.iter().map(|job| self.claim(queue, job)).collect::<Result<Vec<_>, _>>()?;
         self.size = size;
         Ok(jobs.into_iter().zip(claims).map(|(job, claim)| self.stage(queue, job, claim)).collect())
@@ -788,12 +860,12 @@ impl WriteGuard {
     application_tables!('_);
 }
 
-/// The size of a transaction with these jobs.
+/// The size of a transaction with these rows of jobs or entries.
 ///
 /// # Errors
 /// [`Error::BatchTooLarge`] if it is above the limit.
-fn with_all(mut size: CallSize, jobs: &[Prepared]) -> Result<CallSize, Error> {
-    jobs.iter().try_for_each(|job| size.add(job.bytes.len()))?;
+fn with_all<'b>(mut size: CallSize, mut rows: impl Iterator<Item = &'b bytes::Bytes>) -> Result<CallSize, Error> {
+    rows.try_for_each(|row| size.add(row.len()))?;
     Ok(size)
 }
 

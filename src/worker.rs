@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::executor::{Binding, Handling};
 use crate::handler::{
-    BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, Shared, erase,
+    BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, Shared, erase, erase_any,
     erase_blocking, erase_blocking_raw, erase_raw,
 };
-use crate::job::{Aging, CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
+use crate::job::{Aging, CircuitBreaker, Feeding, IdMap, Kind, OTHER_KINDS, Outcome, Payload, QueueId, Rate, Retry};
 use crate::metrics::WorkerMeters;
 use crate::runtime::{Engine, FlowsOf, StepsOf, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
@@ -32,6 +32,9 @@ type LoadForeign = Box<dyn FnOnce(&Arc<Engine>, Arc<str>) -> Result<Handling, Er
 
 /// Default number of a worker's slots.
 const CONCURRENCY_DEFAULT: usize = 10;
+
+/// In place of a kind's name: all kinds without a handler of their own. It is no valid name.
+const ANY_KIND: &str = "*";
 
 /// Default timeout of an attempt.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
@@ -86,6 +89,7 @@ pub struct WorkerBuilder {
     middleware: Middleware,
     foreign: Vec<(String, LoadForeign)>,
     kind_limits: KindLimits,
+    feeding: Option<Feeding>,
 }
 
 impl WorkerBuilder {
@@ -108,7 +112,14 @@ impl WorkerBuilder {
             middleware: Middleware::default(),
             foreign: Vec::new(),
             kind_limits: KindLimits::default(),
+            feeding: None,
         }
+    }
+
+    /// The worker is that of a consumer, and handles the entries of a stream.
+    pub(crate) fn fed_by(mut self, feeding: Feeding) -> Self {
+        self.feeding = Some(feeding);
+        self
     }
 
     /// How many of the worker's jobs run at the same time; at least 1. Default 10, or as many as the largest
@@ -443,6 +454,31 @@ impl WorkerBuilder {
         self.with(kind, erase_raw(handler))
     }
 
+    /// Handles the jobs of all kinds that have no handler of their own, with an async function that takes the payload as it was
+    /// enqueued: [`Payload`](crate::Payload) has its bytes and the name of its codec. [`Job::kind`](crate::Job::kind) says which kind it
+    /// is. In [`retry_of`](Self::retry_of), [`concurrency_of`](Self::concurrency_of) and [`limit_of`](Self::limit_of), `*` stands for
+    /// these kinds.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// use millpond::Payload;
+    ///
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>| async move { Ok(println!("charge order {}", job.order)) })
+    ///     .handle_any(|job: Job<Payload>| async move {
+    ///         println!("{} bytes of kind {}", job.bytes.len(), job.kind());
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("billing", NewJob::raw("refund", "7")).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn handle_any<Args>(self, handler: impl Handler<Payload, Args>) -> Self {
+        self.with_any(erase_any(handler))
+    }
+
     /// Handles jobs of kind `T` with a function that may block. It runs on a separate pool of threads, not on those of
     /// the async runtime.
     ///
@@ -534,6 +570,10 @@ impl WorkerBuilder {
         self
     }
 
+    pub(crate) fn with_any(self, runnable: Runnable) -> Self {
+        self.with(ANY_KIND, runnable)
+    }
+
     fn with(mut self, kind: &str, runnable: Runnable) -> Self {
         self.handlers.push((kind.to_owned(), runnable));
         self
@@ -561,9 +601,14 @@ impl WorkerBuilder {
     /// # Ok(()) });
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
+        let slots = self.slots();
+        self.start_with_slots(slots)
+    }
+
+    /// A worker with no slots starts no job until it has some.
+    pub(crate) fn start_with_slots(self, concurrency: usize) -> Result<Worker, Error> {
         self.engine.check_process()?;
         self.check()?;
-        let concurrency = self.slots();
         let Self { engine, queue, rate, group_rate, aging, retry, timeout, at_most_once, data, .. } = self;
         let Self { circuit_breaker, group_circuit_breaker, .. } = self;
         let mut names = engine.use_names(&queue)?;
@@ -573,8 +618,13 @@ impl WorkerBuilder {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            let id = names.add_kind(&kind)?;
-            let name = engine.kind_name(id);
+            let (id, name) = match kind == ANY_KIND {
+                true => (OTHER_KINDS, ANY_KIND.into()),
+                false => {
+                    let id = names.add_kind(&kind)?;
+                    (id, engine.kind_name(id))
+                }
+            };
             let runnable = engine.middleware().wrap(self.middleware.wrap(runnable));
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
@@ -627,6 +677,7 @@ impl WorkerBuilder {
             shared,
             concurrency_of,
             aging,
+            feeding: self.feeding,
         };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
@@ -635,7 +686,7 @@ impl WorkerBuilder {
         Ok(worker)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.concurrency == Some(0) {
             let reason = "0 slots would never run a job: pause the queue instead".to_owned();
             return Err(Error::config("concurrency", reason));
@@ -702,8 +753,21 @@ impl Worker {
                 self.warn_of_lower_limits(jobs);
                 Ok(())
             }
-            false => Err(Error::WorkerStopped { queue: self.name.to_string() }),
+            false => Err(self.stopped()),
         }
+    }
+
+    /// Sets the slots of a taker, which can be none. Returns false if the worker was stopped.
+    pub(crate) fn set_slots(&self, slots: usize) -> bool {
+        !self.engine.is_forked() && self.engine.set_concurrency(self.queue, &self.binding, slots)
+    }
+
+    pub(crate) fn stopped(&self) -> Error {
+        Error::WorkerStopped { queue: self.name.to_string() }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     fn log_start(&self, concurrency: usize) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use millpond::{JobFilter, Millpond};
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 22] = [
     "/",
     "/queues/mail",
     "/queues/mail?state=completed",
@@ -18,6 +18,12 @@ const PAGES: [&str; 16] = [
     "/flows",
     "/flows/order-1042",
     "/api/v1/flows/import-products/dot",
+    "/streams",
+    "/streams/payments",
+    "/streams/payments?from=100",
+    "/api/v1/consumers",
+    "/links",
+    "/api/v1/links",
     "/plugins",
     "/quarantine",
     "/events",

@@ -10,7 +10,9 @@
 
 mod check;
 mod flows;
+mod links;
 mod shop;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ async fn main() -> Result<()> {
 
     shop::open(&pond).await?;
     flows::make(&pond).await?;
+    streams::make(&pond).await?;
+    let links = links::make(&pond)?;
     shop::leave_waiting(&pond, asked.jobs).await?;
     let address = SocketAddr::from(([127, 0, 0, 1], asked.port));
     let server = dashboard::serve(&pond, Options::new().title("Shop"), address).await?;
@@ -50,6 +54,7 @@ async fn main() -> Result<()> {
         tokio::signal::ctrl_c().await?;
     }
     load.abort();
+    drop(links);
     server.stop().await;
     pond.shutdown(Duration::from_secs(5)).await?;
     Ok(())

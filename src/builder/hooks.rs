@@ -49,6 +49,33 @@ impl Builder {
         self
     }
 
+    /// Keeps the [events](crate::Event) of the queue in a stream: a durable history of what has happened to jobs, in the commits
+    /// in which it has happened. Default: none.
+    ///
+    /// The entries are of the kind `event` and have the event as JSON; their key is the name of the queue, if the event is about one.
+    /// Left out are events of running attempts (their start and progress), those of the recovery after a crash, and those of
+    /// consumers of this very stream. Give the stream a [retention](crate::Stream::configure), because it grows with every job.
+    ///
+    /// A name that no stream can have is [`Error::InvalidName`](crate::Error::InvalidName) when the file is opened.
+    ///
+    /// ```
+    /// # doc_prelude::block_on(async { use doc_prelude::*;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().events_to("audit").open_backend(memory)?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// pond.cancel(id, "not needed").await?;
+    ///
+    /// let audit = pond.stream("audit")?.read(0, 100)?;
+    /// let types: Vec<_> = audit.iter().map(|entry| entry.payload.decode::<serde_json::Value>()).collect();
+    /// # let types: Vec<_> = types.into_iter().map(|event| event.unwrap()["type"].as_str().unwrap().to_owned()).collect();
+    /// assert_eq!(types, ["Enqueued", "Cancelled"]);
+    /// # Ok(()) });
+    /// ```
+    pub fn events_to(mut self, stream: impl Into<String>) -> Self {
+        self.events_to = Some(stream.into());
+        self
+    }
+
     /// Puts middleware around every attempt of the async handlers of all workers. It is outside of the middleware of each
     /// worker; see [`WorkerBuilder::wrap`](crate::WorkerBuilder::wrap) for all else. It is dropped with the queue, so it must
     /// not hold a handle of this very queue.

@@ -15,9 +15,10 @@ use crate::{Millpond, State};
 use super::api::{Action, Done, Problem};
 use super::jobs::id;
 use super::redact::Redact;
-use super::{plugins, queues, schedules};
-use done::{done, unchanged};
+use super::{plugins, queues, schedules, streams, topics};
+pub(super) use done::{done, unchanged};
 use of_flows::Sent;
+pub(super) use of_jobs::new_job;
 pub(super) use payload::given as given_payload;
 
 /// Makes a change, and waits until it is durable.
@@ -73,6 +74,21 @@ pub(super) fn act(pond: &Millpond, redact: &Redact, action: Action) -> Result<Do
             true => Ok(done(format!("schedule {name} is removed"))),
             false => Err(Problem::not_found(format!("there is no schedule {name:?}"))),
         },
+        Action::Bind { topic, binding } => topics::bind(pond, &topic, binding),
+        Action::Unbind { topic, binding } => topics::unbind(pond, &topic, binding),
+        Action::ConfigureTopic { topic, alternate, is_mandatory } => {
+            topics::configure(pond, &topic, alternate, is_mandatory)
+        }
+        Action::RemoveTopic { topic } => topics::remove(pond, &topic),
+        Action::Publish { topic, key, job } => topics::publish(pond, &topic, &key, job),
+        Action::Append { stream, entry } => streams::append(pond, &stream, entry),
+        Action::ConfigureStream { stream, settings } => streams::configure(pond, &stream, &settings),
+        Action::SweepStream { stream } => streams::sweep(pond, &stream),
+        Action::RemoveStream { stream } => streams::remove(pond, &stream),
+        Action::SeekConsumer { stream, consumer, to } => streams::seek(pond, &stream, &consumer, to),
+        Action::PauseConsumer { stream, consumer } => streams::pause(pond, &stream, &consumer),
+        Action::ResumeConsumer { stream, consumer } => streams::resume(pond, &stream, &consumer),
+        Action::RemoveConsumer { stream, consumer } => streams::remove_consumer(pond, &stream, &consumer),
         Action::CancelFlow { flow, reason } => of_flows::cancel(pond, &flow, reason),
         Action::RetryFlow { flow } => of_flows::retry(pond, &flow),
         Action::RemoveFlow { flow } => of_flows::remove(pond, &flow),

@@ -8,11 +8,23 @@ use super::api::{Body, Format};
 use super::redact::{Redact, Seen};
 use pretty::pretty;
 
-/// Bytes of the text of a payload or result, at most.
-const TEXT_BYTES_MAX: usize = 64 << 10;
+/// How a payload or result is shown.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Bytes of the text, at most.
+    text_bytes_max: usize,
+    /// JSON has line breaks.
+    is_pretty: bool,
+}
 
-/// Bytes of the text of a result of which a page can have hundreds, at most.
-const SHORT_BYTES_MAX: usize = 4 << 10;
+/// Where one job is shown.
+const WHOLE: Form = Form { text_bytes_max: 64 << 10, is_pretty: true };
+
+/// Where a page can have hundreds of them.
+const SHORT: Form = Form { text_bytes_max: 4 << 10, is_pretty: true };
+
+/// As it is exported. The longest payload has 1 MiB by default, which is twice as much in hexadecimal.
+const EXPORTED: Form = Form { text_bytes_max: 2 << 20, is_pretty: false };
 
 /// Bytes of a preview, at most.
 const PREVIEW_BYTES_MAX: usize = 200;
@@ -24,22 +36,33 @@ const PREVIEW_REDACTED_BYTES_MAX: usize = 64 << 10;
 const HIDDEN: &str = "(hidden)";
 
 pub(super) fn of_payload(payload: &Payload, queue: &str, kind: &str, redact: &Redact) -> Body {
-    let format = match payload.codec {
-        Codec::Json => Format::Json,
-        Codec::Postcard => Format::Postcard,
-        _ => of_bytes(&payload.bytes),
-    };
-    body(format, &payload.bytes, (queue, kind), redact, TEXT_BYTES_MAX)
+    body(format_of_payload(payload), &payload.bytes, (queue, kind), redact, WHOLE)
+}
+
+pub(super) fn of_exported_payload(payload: &Payload, queue: &str, kind: &str, redact: &Redact) -> Body {
+    body(format_of_payload(payload), &payload.bytes, (queue, kind), redact, EXPORTED)
 }
 
 /// A result has no codec: it is shown in the most legible form that it has.
 pub(super) fn of_result(bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
-    body(format_of(bytes), bytes, (queue, kind), redact, TEXT_BYTES_MAX)
+    body(format_of(bytes), bytes, (queue, kind), redact, WHOLE)
+}
+
+pub(super) fn of_exported_result(bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
+    body(format_of(bytes), bytes, (queue, kind), redact, EXPORTED)
 }
 
 /// A result of which less is shown, because it is one of many.
 pub(super) fn of_short_result(bytes: &[u8], queue: &str, kind: &str, redact: &Redact) -> Body {
-    body(format_of(bytes), bytes, (queue, kind), redact, SHORT_BYTES_MAX)
+    body(format_of(bytes), bytes, (queue, kind), redact, SHORT)
+}
+
+fn format_of_payload(payload: &Payload) -> Format {
+    match payload.codec {
+        Codec::Json => Format::Json,
+        Codec::Postcard => Format::Postcard,
+        _ => of_bytes(&payload.bytes),
+    }
 }
 
 fn format_of(result: &[u8]) -> Format {
@@ -75,17 +98,19 @@ fn of_bytes(bytes: &[u8]) -> Format {
     if std::str::from_utf8(bytes).is_ok() { Format::Text } else { Format::Raw }
 }
 
-fn body(format: Format, bytes: &[u8], (queue, kind): (&str, &str), redact: &Redact, text_bytes_max: usize) -> Body {
+fn body(format: Format, bytes: &[u8], (queue, kind): (&str, &str), redact: &Redact, form: Form) -> Body {
+    let Form { text_bytes_max, is_pretty } = form;
     let (text, is_cut, is_redacted) = match redact.seen(queue, kind, bytes) {
         Seen::Hidden => (HIDDEN.to_owned(), false, true),
         Seen::Passed { value, is_changed } => {
-            let (text, is_cut) = cut(format!("{value:#}"), text_bytes_max);
+            let text = if is_pretty { format!("{value:#}") } else { value.to_string() };
+            let (text, is_cut) = cut(text, text_bytes_max);
             (text, is_cut, is_changed)
         }
         Seen::AsItIs => {
             let (text, is_cut) = match (format, std::str::from_utf8(bytes)) {
-                (Format::Json, Ok(json)) => pretty(json, text_bytes_max),
-                (Format::Text, Ok(text)) => cut(text.to_owned(), text_bytes_max),
+                (Format::Json, Ok(json)) if is_pretty => pretty(json, text_bytes_max),
+                (Format::Json | Format::Text, Ok(text)) => cut(text.to_owned(), text_bytes_max),
                 _ => hex(bytes, text_bytes_max),
             };
             (text, is_cut, false)
@@ -140,14 +165,14 @@ mod tests {
     fn bytes_that_are_no_text_are_shown_in_hexadecimal_and_cut() {
         let (body, preview) = seen(&Payload::raw(vec![0xff; 100_000]), &Redact::default());
         assert_eq!((body.format, body.bytes, body.is_cut), (Format::Raw, 100_000, true));
-        assert_eq!((body.text.len(), preview.as_str()), (TEXT_BYTES_MAX, "ff".repeat(100).as_str()));
+        assert_eq!((body.text.len(), preview.as_str()), (WHOLE.text_bytes_max, "ff".repeat(100).as_str()));
         assert_eq!(seen(&Payload::raw("naïve"), &Redact::default()).0.format, Format::Text);
     }
 
     #[test]
     fn a_long_text_is_cut_at_a_character() {
         let (body, preview) = seen(&Payload::raw("é".repeat(100_000)), &Redact::default());
-        assert!(body.is_cut && body.text.len() <= TEXT_BYTES_MAX && body.text.ends_with('é'));
+        assert!(body.is_cut && body.text.len() <= WHOLE.text_bytes_max && body.text.ends_with('é'));
         assert_eq!(preview, format!("{}…", "é".repeat(100)));
     }
 

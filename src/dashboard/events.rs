@@ -106,6 +106,10 @@ mod tests {
         assert_eq!((live.kind.as_str(), live.detail.as_str()), ("on_dead_failed", "error no"));
         let live = shown(Ok(Event::Paused { queue: "mail".into(), group: None }));
         assert_eq!((live.kind.as_str(), live.detail.as_str()), ("paused", ""));
+        let lost = Event::EntriesLost { stream: "orders".into(), consumer: "crm".into(), from: 0, to: 6, entries: 5 };
+        let live = shown(Ok(lost));
+        assert_eq!((live.kind.as_str(), live.queue.as_deref()), ("entries_lost", None));
+        assert_eq!(live.detail, "consumer crm, entries 5, from 0, stream orders, to 6");
         assert_eq!(shown(Ok(Event::Healed)).kind, "healed");
     }
 

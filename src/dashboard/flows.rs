@@ -1,6 +1,6 @@
 //! Flows, and the steps of handlers.
 
-use crate::{FlowEdge, FlowInfo, FlowNode, FlowNodeKind, JobInfo, Millpond, OnFailure, StepInfo, StepState};
+use crate::{FlowEdge, FlowInfo, FlowNode, FlowNodeKind, JobId, JobInfo, Millpond, OnFailure, StepInfo, StepState};
 
 use super::api::{self, Body, FlowCounts, FlowDetail, FlowPage, FlowRow, Paging, Problem, Step};
 use super::body;
@@ -80,6 +80,12 @@ fn edge(edge: FlowEdge) -> api::FlowEdge {
         OnFailure::Run => api::OnFailure::Run,
     };
     api::FlowEdge { from: edge.from.to_string(), to: edge.to.to_string(), on_failure }
+}
+
+/// How many steps and signals of a job are not undone.
+pub(super) fn steps_done(pond: &Millpond, id: JobId) -> Result<u64, Problem> {
+    let is_done = |step: &StepInfo| !matches!(step.state, StepState::Undone { .. });
+    Ok(pond.steps(id)?.iter().filter(|step| is_done(step)).count() as u64)
 }
 
 /// The steps of a job.

@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use crate::{Cursor, Explanation, JobFilter, JobId, JobInfo, Millpond, Timestamp, Unique};
 
-use super::api::{Code, Job, JobPage, JobQuery, JobRow, Paging, Problem, Progress, ScheduledFor, Time, Why};
+use super::api::{
+    Code, EntryOf, Job, JobPage, JobQuery, JobRecord, JobRecordPage, JobRow, Paging, Problem, Progress, ScheduledFor,
+    Time, Why,
+};
 use super::body;
 use super::flows;
 use super::queues;
@@ -42,8 +45,55 @@ pub(super) fn list(pond: &Millpond, filter: &JobFilter, page: &Paging, redact: &
     Ok(JobPage { jobs, next: page.next.map(|next| next.to_string()) })
 }
 
+pub(super) fn records(
+    pond: &Millpond,
+    filter: &JobFilter,
+    page: &Paging,
+    redact: &Redact,
+) -> Result<JobRecordPage, Problem> {
+    let cursor = page.start().map(Cursor::from_str).transpose()?;
+    let page = pond.jobs(filter, cursor, page.entries())?;
+    let records = page.jobs.into_iter().map(|job| record(pond, job, redact)).collect::<Result<_, Problem>>()?;
+    Ok(JobRecordPage { records, next: page.next.map(|next| next.to_string()) })
+}
+
+fn record(pond: &Millpond, job: JobInfo, redact: &Redact) -> Result<JobRecord, Problem> {
+    let of = (job.queue.as_str(), job.kind.as_str());
+    Ok(JobRecord {
+        id: job.id.to_string(),
+        state: job.state.to_string(),
+        payload: body::of_exported_payload(&job.payload, of.0, of.1, redact),
+        result: job.result.as_deref().map(|bytes| body::of_exported_result(bytes, of.0, of.1, redact)),
+        priority: job.priority.get(),
+        steps: flows::steps_done(pond, job.id)?,
+        undoing: job.undoing.map(|state| state.to_string()),
+        enqueued_at: time(job.enqueued_at),
+        run_at: job.run_at.map(time),
+        ended_at: job.ended_at.map(time),
+        error: latest_error(&job).cloned(),
+        entry: job.entry.as_ref().map(entry),
+        queue: job.queue,
+        kind: job.kind,
+        group: job.group,
+        key: job.unique_key,
+        idempotency_key: job.idempotency_key,
+        flow: job.flow,
+        tags: job.tags,
+        headers: job.headers,
+        attempts: job.attempts,
+        max_attempts: job.max_attempts,
+    })
+}
+
+fn entry(entry: &crate::EntryOf) -> EntryOf {
+    EntryOf { stream: entry.stream.to_string(), offset: entry.offset }
+}
+
+fn latest_error(job: &JobInfo) -> Option<&String> {
+    job.errors.last().map(|error| &error.message).or(job.reason.as_ref())
+}
+
 pub(super) fn row(job: &JobInfo, redact: &Redact) -> JobRow {
-    let error = job.errors.last().map(|error| &error.message).or(job.reason.as_ref());
     JobRow {
         id: job.id.to_string(),
         queue: job.queue.clone(),
@@ -60,7 +110,7 @@ pub(super) fn row(job: &JobInfo, redact: &Redact) -> JobRow {
         run_at: job.run_at.map(time),
         started_at: job.started_at.map(time),
         ended_at: job.ended_at.map(time),
-        error: error.cloned(),
+        error: latest_error(job).cloned(),
         progress: job.progress.as_ref().map(progress),
         preview: body::preview(&job.payload, &job.queue, &job.kind, redact),
     }
@@ -85,6 +135,7 @@ pub(super) fn shown(pond: &Millpond, id: JobId, redact: &Redact) -> Result<Job, 
             .scheduled_for
             .as_ref()
             .map(|run| ScheduledFor { schedule: run.schedule.clone(), at: time(run.at) }),
+        entry: job.entry.as_ref().map(entry),
         plugins,
         timeline: timeline(&job.errors, &job.logs),
         steps: flows::steps(pond, &job, redact)?,

@@ -14,6 +14,7 @@ mod filter;
 mod flows;
 mod history;
 mod jobs;
+mod links;
 mod metrics;
 mod overview;
 mod plugins;
@@ -24,6 +25,8 @@ mod redact;
 mod schedules;
 mod served;
 mod source;
+mod streams;
+mod topics;
 
 use check::found;
 pub use millpond_dashboard::{

@@ -51,6 +51,6 @@ fn totals(pond: &Millpond) -> Totals {
 pub(super) fn revision(pond: &Millpond, changes: u64) -> u64 {
     let metrics = pond.metrics();
     let attempts = metrics.starts_total + metrics.completed_total + metrics.failed_total;
-    let grown = metrics.commits_total + attempts + changes;
+    let grown = metrics.commits_total + attempts + metrics.link_changes_total + changes;
     2 * grown + u64::from(pond.degraded().is_some())
 }

@@ -28,6 +28,9 @@ fn code(error: &Error) -> Code {
         | Error::NoSuchSchedule { .. }
         | Error::NoSuchQueue { .. }
         | Error::NoSuchFlow { .. }
+        | Error::NoSuchTopic { .. }
+        | Error::NoSuchStream { .. }
+        | Error::NoSuchConsumer { .. }
         | Error::NoSuchSignal { .. } => Code::NotFound,
         Error::InvalidName { .. }
         | Error::InvalidKey { .. }
@@ -37,6 +40,8 @@ fn code(error: &Error) -> Code {
         | Error::HeadersTooLarge { .. }
         | Error::InvalidConfig { .. }
         | Error::InvalidFlow { .. }
+        | Error::InvalidBinding { .. }
+        | Error::InvalidRoutingKey { .. }
         | Error::PayloadTooLarge { .. }
         | Error::BatchTooLarge { .. }
         | Error::Unencodable { .. } => Code::Invalid,
@@ -45,12 +50,18 @@ fn code(error: &Error) -> Code {
         | Error::NotAllowed { .. }
         | Error::FlowEnded { .. }
         | Error::FlowRuns { .. }
+        | Error::Unroutable { .. }
+        | Error::TooManyTopics { .. }
+        | Error::TooManyBindings { .. }
         | Error::TooManySteps { .. }
         | Error::NotBackedUp { .. }
         | Error::CorruptRecord { .. }
+        | Error::StreamInUse { .. }
+        | Error::ConsumerRuns { .. }
         | Error::QueueExists { .. }
         | Error::QueueInUse { .. }
         | Error::QueueNotEmpty { .. }
+        | Error::StreamBound { .. }
         | Error::WorkerExists { .. }
         | Error::NoWorker { .. }
         | Error::WorkerStopped { .. }
@@ -85,6 +96,8 @@ mod tests {
             (Error::QueueFull { queue: "mail".into(), jobs: 1, bytes: 1 }, Code::Conflict),
             (Error::NoSuchFlow { name: "order".into() }, Code::NotFound),
             (Error::FlowRuns { name: "order".into() }, Code::Conflict),
+            (Error::NoSuchStream { stream: "orders".into() }, Code::NotFound),
+            (Error::StreamInUse { stream: "orders".into(), consumer: "crm".into() }, Code::Conflict),
             (Error::StorageFull, Code::Unavailable),
             (Error::OutcomeUnknown { source: "a bad sector".into() }, Code::Internal),
         ] {

@@ -53,6 +53,7 @@ pub(super) fn detail(pond: &Millpond, name: &str, histories: &Histories) -> Resu
         worker: worker.as_ref().map(worker_shown),
         overrides: overrides_shown(&overrides),
         paused_kinds: queue.paused_kinds(),
+        links: super::links::of_queue(pond, name),
         tokens: tokens.is_finite().then_some(tokens),
         settings: serde_json::to_value(queue.settings()).unwrap_or_default(),
     })

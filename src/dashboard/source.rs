@@ -9,14 +9,19 @@ use serde_json::Value;
 use crate::{JobFilter, Millpond};
 
 use super::api::{
-    Action, Check, Code, DeadSummary, Done, FlowDetail, FlowPage, GroupPage, Job, JobPage, JobQuery, LiveEvent, Order,
-    Overview, Paging, Plugin, Problem, QuarantinePage, QueueDetail, Schedule, SchedulePage,
+    Action, Check, Code, Consumer, DeadSummary, Done, EntryPage, EntryQuery, FlowDetail, FlowPage, GroupPage, Job,
+    JobPage, JobQuery, JobRecordPage, Link, LiveEvent, Matched, Order, Overview, Paging, Plugin, Problem,
+    QuarantinePage, QueueDetail, Schedule, SchedulePage, StreamDetail, StreamPage, TopicDetail, TopicMessage,
+    TopicPage,
 };
 use super::dead::{self, Summary};
 use super::events::LiveEvents;
 use super::history::Sampler;
 use super::redact::Redact;
-use super::{Answer, Source, actions, flows, found, jobs, metrics, overview, plugins, quarantine, queues, schedules};
+use super::{
+    Answer, Source, actions, flows, found, jobs, links, metrics, overview, plugins, quarantine, queues, schedules,
+    streams, topics,
+};
 
 /// An open queue, as the pages and the API show it and steer it.
 ///
@@ -53,7 +58,9 @@ impl PondSource {
     }
 
     /// Hides what nobody is to see of payloads, results, and what was sent with signals. `hide` gets the queue, the kind and the
-    /// JSON, and replaces parts of it. The signals of a flow have no queue: it gets the empty text, and the kind `signal`. Payloads and results that are not JSON are hidden completely then, and jobs cannot be found by their payloads.
+    /// JSON, and replaces parts of it. For an entry of a stream it gets the name of the stream in place of the queue. The signals
+    /// of a flow have no queue: it gets the empty text, and the kind `signal`. Payloads and results that are not JSON are hidden
+    /// completely then, and jobs cannot be found by their payloads.
     /// Errors, log lines, tags, headers and keys are shown as they are: do not put secrets there.
     ///
     /// ```
@@ -123,6 +130,10 @@ impl Source for PondSource {
         })
     }
 
+    fn records(&self, query: JobQuery, page: Paging) -> Answer<'_, JobRecordPage> {
+        self.read(move |pond, redact| jobs::records(pond, &jobs::filter(&query, redact)?, &page, redact))
+    }
+
     fn count(&self, query: JobQuery) -> Answer<'_, u64> {
         if let Some(kept) = jobs::kept_count(&self.pond, &query) {
             return Box::pin(async move { Ok(kept) });
@@ -163,6 +174,39 @@ impl Source for PondSource {
         self.read(move |pond, redact| schedules::get(pond, &name, redact))
     }
 
+    fn topics(&self, page: Paging) -> Answer<'_, TopicPage> {
+        self.read(move |pond, _| topics::list(pond, &page))
+    }
+
+    fn topic(&self, name: &str, page: Paging) -> Answer<'_, TopicDetail> {
+        let name = name.to_owned();
+        self.read(move |pond, _| topics::get(pond, &name, &page))
+    }
+
+    fn matches(&self, topic: &str, message: TopicMessage) -> Answer<'_, Matched> {
+        let topic = topic.to_owned();
+        self.read(move |pond, _| topics::matches(pond, &topic, &message))
+    }
+
+    fn streams(&self, page: Paging) -> Answer<'_, StreamPage> {
+        self.read(move |pond, _| streams::list(pond, &page))
+    }
+
+    fn stream(&self, name: &str) -> Answer<'_, StreamDetail> {
+        let name = name.to_owned();
+        self.read(move |pond, _| streams::get(pond, &name))
+    }
+
+    fn consumers(&self, stream: Option<&str>) -> Answer<'_, Vec<Consumer>> {
+        let stream = stream.map(str::to_owned);
+        self.read(move |pond, _| streams::consumers(pond, stream.as_deref()))
+    }
+
+    fn entries(&self, stream: &str, query: EntryQuery) -> Answer<'_, EntryPage> {
+        let stream = stream.to_owned();
+        self.read(move |pond, redact| streams::entries(pond, &stream, query, redact))
+    }
+
     fn flows(&self, page: Paging) -> Answer<'_, FlowPage> {
         self.read(move |pond, _| flows::list(pond, &page))
     }
@@ -170,6 +214,11 @@ impl Source for PondSource {
     fn flow(&self, name: &str) -> Answer<'_, FlowDetail> {
         let name = name.to_owned();
         self.read(move |pond, redact| flows::get(pond, &name, redact))
+    }
+
+    fn links(&self) -> Answer<'_, Vec<Link>> {
+        let links = links::list(&self.pond);
+        Box::pin(async move { Ok(links) })
     }
 
     fn plugins(&self) -> Answer<'_, Vec<Plugin>> {

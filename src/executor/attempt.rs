@@ -10,7 +10,7 @@ use super::binding::{Binding, Handling};
 use super::slow_poll::SLOW_POLL;
 use crate::error::BoxError;
 use crate::handler::{AttemptFacts, Batch, CalledAt, GuestFacts, Run, Runnable};
-use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, Retry, RunNumber};
+use crate::job::{AttemptNumber, Caller, Ending, FailureKind, KindId, Payload, QueueId, ReadyJob, Retry, RunNumber};
 use crate::scheduler::{RunId, Start};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::time::{Now, TimeReader};
@@ -66,8 +66,9 @@ const CALLED: u8 = 2;
 const NEVER: u64 = u64::MAX;
 
 impl Attempt {
+    /// The start has the name of the job's kind with it.
     pub fn new(
-        start: Start,
+        (start, kind): (Start, Arc<str>),
         binding: Arc<Binding>,
         number: AttemptNumber,
         caller: Option<Caller>,
@@ -76,13 +77,13 @@ impl Attempt {
         now: Now,
     ) -> Self {
         let Start { run, queue, job, alone, .. } = start;
-        let handling = &binding.handlers[&job.kind()];
+        let handling = binding.handling(job.kind()).expect("the caller has looked it up");
         let timeout = binding.timeout(handling, job.record.extra.as_deref().and_then(|extra| extra.timeout));
         let guest = GuestFacts::of(&job.record);
         let facts = AttemptFacts {
             job,
             queue: binding.queue.clone(),
-            kind: handling.kind.clone(),
+            kind,
             attempt: number.number,
             max_attempts: number.max,
             run: run_number,
@@ -178,7 +179,12 @@ impl Attempt {
     }
 
     fn handling(&self) -> &Handling {
-        &self.binding.handlers[&self.job().kind()]
+        self.binding.handling(self.job().kind()).expect("it was looked up when the attempt was made")
+    }
+
+    /// The kind whose handler is called: that of its job, unless the worker handles all kinds.
+    pub(super) fn handled_as(&self) -> KindId {
+        self.binding.handled_as(self.job().kind())
     }
 
     pub(super) fn runnable(&self) -> &Runnable {

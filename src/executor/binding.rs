@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::foreign::ForeignHandler;
 use super::slow_poll::SlowPolls;
 use crate::handler::{Run, Runnable, Shared};
-use crate::job::{Coder, IdMap, IdSet, KindId, Retry};
+use crate::job::{Coder, IdMap, IdSet, KindId, OTHER_KINDS, Retry};
 use crate::metrics::WorkerMeters;
 use crate::storage::NamesInUse;
 use crate::sync::Tasks;
@@ -81,6 +81,16 @@ impl Binding {
     pub fn blocking_kinds(&self) -> IdSet<KindId> {
         let blocking = self.handlers.iter().filter(|(_, handling)| handling.blocks());
         blocking.map(|(kind, _)| *kind).collect()
+    }
+
+    /// The handler for jobs of this kind.
+    pub fn handling(&self, kind: KindId) -> Option<&Handling> {
+        self.handlers.get(&kind).or_else(|| self.handlers.get(&OTHER_KINDS))
+    }
+
+    /// The kind whose handler is called for jobs of this kind.
+    pub fn handled_as(&self, kind: KindId) -> KindId {
+        if self.handlers.contains_key(&kind) { kind } else { OTHER_KINDS }
     }
 
     /// How often a job of this handler's kind is tried.

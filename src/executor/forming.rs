@@ -74,7 +74,7 @@ impl FormingBatches {
         if is_over || task.attempt.killed().is_some() {
             return Joined::Refused(task);
         }
-        let key = (task.attempt.queue, task.attempt.job().kind());
+        let key = (task.attempt.queue, task.attempt.handled_as());
         let close_at = now.saturating_add(settings.wait);
         let forming = inner.batches.entry(key).or_insert_with(|| Forming { tasks: Vec::new(), close_at });
         forming.tasks.push(task);
@@ -103,7 +103,7 @@ impl FormingBatches {
 
     /// Removes an attempt that was ended from outside.
     pub fn leave(&self, attempt: &Attempt) -> Option<AttemptTask> {
-        let key = (attempt.queue, attempt.job().kind());
+        let key = (attempt.queue, attempt.handled_as());
         let mut inner = self.lock();
         let forming = inner.batches.get_mut(&key)?;
         let at = forming.tasks.iter().position(|task| task.attempt.run == attempt.run)?;

@@ -29,6 +29,8 @@ pub(crate) use task::{AttemptTask, Lost, Report};
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;
 #[cfg(feature = "wasm")]
-pub use wasm::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
+pub use wasm::{
+    AppendGrant, EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits, PublishGrant,
+};
 #[cfg(feature = "wasm")]
 pub(crate) use wasm::{Host, ServiceCounts, Turn, load};

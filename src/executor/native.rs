@@ -54,13 +54,14 @@ impl Executor {
     pub fn attempt(
         &self,
         start: Start,
+        kind: Arc<str>,
         binding: Arc<Binding>,
         number: AttemptNumber,
         caller: Option<Caller>,
         now: Now,
     ) -> Arc<Attempt> {
         let run = RunNumber::new(self.opening, start.run.serial());
-        Arc::new(Attempt::new(start, binding, number, caller, run, self.time.clone(), now))
+        Arc::new(Attempt::new((start, kind), binding, number, caller, run, self.time.clone(), now))
     }
 
     /// Enters an attempt: from now on it can be ended from outside. Then call [`Self::run`].

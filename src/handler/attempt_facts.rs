@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::events::Event;
-use crate::job::{JobId, Labels, Priority, Progress, ReadyJob, Reported, Reports, RunNumber, ScheduledFor};
+use crate::job::{EntryOf, JobId, Labels, Priority, Progress, ReadyJob, Reported, Reports, RunNumber, ScheduledFor};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{TimeReader, Timestamp};
@@ -136,6 +136,11 @@ impl AttemptFacts {
         self.job.record.enqueued_at
     }
 
+    /// Which entry of a stream the job is, if it is one.
+    pub fn entry(&self) -> Option<&EntryOf> {
+        self.job.record.entry()
+    }
+
     /// For which time a schedule has enqueued the job, if one has.
     pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
         self.job.record.extra.as_deref()?.scheduled_for.as_deref()
@@ -252,6 +257,11 @@ impl AttemptFacts {
     /// What the handler has reported so far, if anything.
     pub fn reported(&self) -> Option<Reported> {
         self.notes().reports.as_ref().map(|reports| reports.so_far().clone())
+    }
+
+    /// Whether the handler writes something with its completion.
+    pub fn has_writes(&self) -> bool {
+        !self.notes().hooks.is_empty()
     }
 
     /// Takes what the handler leaves, because the attempt has ended: what it has reported and, if it `completes`, its writes with the

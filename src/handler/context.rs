@@ -11,7 +11,7 @@ use super::attempt_facts::AttemptFacts;
 use super::read_flow::ReadFlow;
 use crate::error::panics::Quiet;
 use crate::error::{BoxError, Error};
-use crate::job::{FlowNode, JobId, Priority, Progress, RunNumber, ScheduledFor};
+use crate::job::{EntryOf, FlowNode, JobId, Priority, Progress, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -109,6 +109,11 @@ impl Context {
     /// When the job was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
         self.facts.enqueued_at()
+    }
+
+    /// Which entry of a stream the job is, as [`Job::entry`](crate::Job::entry).
+    pub fn entry(&self) -> Option<&EntryOf> {
+        self.facts.entry()
     }
 
     /// The schedule that has enqueued the job, as [`Job::scheduled_for`](crate::Job::scheduled_for).

@@ -277,6 +277,10 @@ pub(crate) fn erase_raw<Args, H: Handler<Bytes, Args>>(handler: H) -> Runnable {
     erased(handler, |payload| Ok(payload.bytes.clone()))
 }
 
+pub(crate) fn erase_any<Args, H: Handler<Payload, Args>>(handler: H) -> Runnable {
+    erased(handler, |payload| Ok(payload.clone()))
+}
+
 pub(crate) fn erase_blocking<T: Kind, Args, H: BlockingHandler<T, Args>>(handler: H) -> Runnable {
     erased_blocking(handler, |payload| payload.decode())
 }
@@ -299,4 +303,8 @@ pub(crate) fn erase_batch<T: Kind, Args, H: BatchHandler<T, Args>>(batch: Batch,
 
 pub(crate) fn erase_batch_raw<Args, H: BatchHandler<Bytes, Args>>(batch: Batch, handler: H) -> Runnable {
     erased_batch(batch, handler, |payload| Ok(payload.bytes.clone()))
+}
+
+pub(crate) fn erase_batch_any<Args, H: BatchHandler<Payload, Args>>(batch: Batch, handler: H) -> Runnable {
+    erased_batch(batch, handler, |payload| Ok(payload.clone()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::attempt_facts::AttemptFacts;
 use super::context::Context;
-use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
+use crate::job::{EntryOf, JobId, Priority, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 
 /// The job that a handler receives: its payload, to which it derefs, and what is known about the job.
@@ -96,6 +96,21 @@ impl<T> Job<T> {
     /// ```
     pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
         self.facts.scheduled_for()
+    }
+
+    /// Which entry of a stream it is, if a [consumer](crate::Millpond::consumer) has handed it to its handler. It is the same in
+    /// every run, also after the entry has become a job.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// async fn project(order: Job<Charge>) -> Handled {
+    ///     let offset = order.entry().map(|entry| entry.offset);
+    ///     println!("order {} is entry {offset:?}", order.order);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn entry(&self) -> Option<&EntryOf> {
+        self.facts.entry()
     }
 
     /// Its tags, without duplicates.

@@ -37,7 +37,8 @@ pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
 pub(crate) use batch::{BatchCall, BoxedBatch};
 pub(crate) use data_map::DataMap;
 pub(crate) use function::{
-    Boxed, Calling, Run, Runnable, erase, erase_batch, erase_batch_raw, erase_blocking, erase_blocking_raw, erase_raw,
+    Boxed, Calling, Run, Runnable, erase, erase_any, erase_batch, erase_batch_any, erase_batch_raw, erase_blocking,
+    erase_blocking_raw, erase_raw,
 };
 pub(crate) use guest_facts::GuestFacts;
 pub(crate) use inside::{Inside, handler_here};

@@ -49,8 +49,10 @@ pub struct Counts {
     pub failures_total: u64,
     /// All jobs that ever became dead letters.
     pub dead_total: u64,
-    /// All jobs that were ever cancelled or expired.
+    /// All jobs that were ever cancelled, expired or dropped.
     pub cancelled_total: u64,
+    /// All jobs that were ever dropped because the queue was full: [`WhenFull::DropOldest`](crate::WhenFull::DropOldest).
+    pub dropped_total: u64,
 }
 
 impl Counts {
@@ -81,6 +83,7 @@ fn shown(Depth { tally, pending, running, ending }: Depth) -> Counts {
         failures_total: tally.failures_total,
         dead_total: tally.dead_total,
         cancelled_total: tally.cancelled_total,
+        dropped_total: tally.dropped_total,
     }
 }
 

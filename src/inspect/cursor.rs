@@ -25,7 +25,7 @@ use crate::storage::ScanCursor;
 pub struct Cursor(pub(super) ScanCursor);
 
 /// The first letter of each cursor's text: another format of cursors gets another letter.
-const CURSOR_FORM: char = 'a';
+const CURSOR_FORM: char = 'b';
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

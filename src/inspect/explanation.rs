@@ -9,15 +9,17 @@ use serde::Serialize;
 use super::{look_up, state_of};
 use crate::error::Error;
 use crate::job::{JobId, KindId, Order, QueueId, State, StepWhat, What};
+use crate::links::LinkInfo;
 use crate::runtime::{Engine, Handlers};
 use crate::scheduler::{Blocked, LimitKey};
 use crate::storage::{Found, HeadAt, Place, Reader, ScanMost};
+use crate::text::told;
 use crate::time::Timestamp;
 
-/// How far [`Explanation::Waiting`] and [`Explanation::GroupBusy`] count the jobs ahead.
 /// How many nodes of a flow are looked at for one that a job waits for.
 const NODES_READ_MAX: usize = 1_000;
 
+/// How far [`Explanation::Waiting`] and [`Explanation::GroupBusy`] count the jobs ahead.
 const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// Why a job is not running. Its `Display` is a sentence. In its serialized form, the field `type` is the variant's
@@ -120,8 +122,28 @@ pub enum Explanation {
         /// or, if the queue has no worker, of a queue that has one.
         nearest: Option<String>,
     },
+    /// Its queue is forwarded to another machine, and the [link](crate::Millpond::links) waits for its engine.
+    #[non_exhaustive]
+    AwaitsLink {
+        /// The link's name.
+        link: String,
+        /// Its engine.
+        engine: String,
+        /// Since when the engine has not answered. `None` if the link has just started, or starts again.
+        since: Option<Timestamp>,
+        /// The latest error.
+        error: Option<String>,
+    },
+    /// Its queue is forwarded to another machine, and its [link](crate::Millpond::links) is sending it.
+    #[non_exhaustive]
+    BeingSent {
+        /// The link's name.
+        link: String,
+    },
     /// All slots of its queue's worker are in use.
     NoFreeSlot,
+    /// Its queue has a [taker](crate::Taker), which asks for no job now.
+    NotAskedFor,
     /// As many jobs of its kind run as the worker runs at a time
     /// ([`concurrency_of`](crate::WorkerBuilder::concurrency_of)).
     #[non_exhaustive]
@@ -243,6 +265,15 @@ impl fmt::Display for Explanation {
                 }
                 nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest:?}?"))
             }
+            Self::AwaitsLink { link, engine, since: Some(since), error } => {
+                let error = told(error.as_deref().unwrap_or("no error was told"));
+                write!(f, "it waits for its link {link:?}: {engine} has not answered since {since}, because: {error}")
+            }
+            Self::AwaitsLink { link, engine, since: None, .. } => {
+                write!(f, "it waits for its link {link:?}, which is connecting to {engine}")
+            }
+            Self::BeingSent { link } => write!(f, "its link {link:?} is sending it"),
+            Self::NotAskedFor => f.write_str("its queue has a taker, which has not asked for it yet"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
             Self::KindBusy { kind, concurrency } => {
                 write!(f, "{concurrency} jobs of kind {kind:?} run, as many as the worker runs at a time")
@@ -292,16 +323,23 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Er
 pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Result<Explanation, Error> {
     let found = look_up(engine, reader, id)?;
     let now = engine.now();
+    let queue = found.queue;
     if engine.scheduler().is_handed_out(id) {
+        let link = || engine.link_of(&engine.queue_name(queue));
         return Ok(match engine.cancel_requested(id) {
             Some(reason) => Explanation::CancelRequested { reason: reason.to_string() },
-            None => Explanation::Running,
+            None => link().map_or(Explanation::Running, |link| Explanation::BeingSent { link: link.name }),
         });
     }
-    let queue = found.queue;
     let position = match &found.place {
         Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
         Place::Delayed { due } => {
+            // Without a worker nobody looks for jobs that have become due.
+            if due.is_due(now)
+                && let Some(awaited) = awaited_link(engine, queue)
+            {
+                return Ok(awaited);
+            }
             let not_due = Explanation::NotDue { at: due.at, wait: due.wait(now) };
             return Ok(awaited_signal(reader, &found)?.unwrap_or(not_due));
         }
@@ -324,7 +362,7 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
         Blocked::AllPaused => Explanation::AllPaused,
         Blocked::NoHandler => match engine.runtime_ended() {
             Some(reason) => Explanation::Degraded { reason: reason.to_owned() },
-            None => no_handler(engine, queue, found.record.kind),
+            None => awaited_link(engine, queue).unwrap_or_else(|| no_handler(engine, queue, found.record.kind)),
         },
         Blocked::RateLimited(wait) => Explanation::RateLimited { wait },
         Blocked::CircuitOpen(wait) => Explanation::CircuitOpen { wait },
@@ -340,6 +378,7 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
             let ahead = reader.ahead(queue, (order, counts_as), grouped, AHEAD_MOST, taken)? + aged_ahead;
             match blocked {
                 _ if ahead > 0 => Explanation::Waiting { ahead },
+                Blocked::NoFreeSlot if engine.scheduler().has_no_slots(queue) => Explanation::NotAskedFor,
                 Blocked::NoFreeSlot => Explanation::NoFreeSlot,
                 Blocked::NoThread => Explanation::NoThread,
                 Blocked::Unsettled(jobs) => Explanation::EndsNotDurable { jobs },
@@ -365,6 +404,14 @@ fn blocked(engine: &Engine, reader: &Reader, found: &Found) -> Result<Explanatio
     let (waits, failed, held_by) = (node.waits, node.failed, node.held_by.map(JobId::new));
     let on = waits_on(engine, reader, flow, found.id)?;
     Ok(Explanation::Blocked { flow: name, waits, on, held_by, failed })
+}
+
+/// The link of the queue, which has no worker at the moment, if it has a link.
+fn awaited_link(engine: &Engine, queue: QueueId) -> Option<Explanation> {
+    let LinkInfo { name: link, engine, state, .. } = engine.link_of(&engine.queue_name(queue))?;
+    // The engine answers, or was not asked yet: the worker is about to start.
+    let since = state.since.filter(|_| !state.connected);
+    Some(Explanation::AwaitsLink { link, engine, since, error: since.and(state.last_error) })
 }
 
 /// The signal for which a step of the job waits, if one does.

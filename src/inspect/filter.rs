@@ -71,7 +71,8 @@ impl JobFilter {
     /// Only jobs that have this [tag](crate::NewJob::tag). Several calls must all be true.
     ///
     /// The jobs are found by an index, so the others are not read: the cost depends on how many jobs have the first of the
-    /// tags, in the filter's queue or in all queues. They are listed by queue and id.
+    /// tags, in the filter's queue or in all queues. They are listed by queue and id, or by id with
+    /// [`newest_first`](Self::newest_first).
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -141,8 +142,12 @@ impl JobFilter {
         self
     }
 
-    /// Lists the jobs in the reverse order, so that of the jobs of a queue in one state, the newest comes first: the latest
-    /// end, the latest time at which a job is due, or the job that is to start last.
+    /// Lists the jobs from the newest one back.
+    ///
+    /// With a [`queue`](Self::queue) that is the reverse order, so that of the jobs in one state the newest comes first: the latest
+    /// end, the latest time at which a job is due, or the job that is to start last. Without a queue, the jobs of all queues
+    /// are one list in the same order. If the filter has no [`state`](Self::state) either, or if it has a [`tag`](Self::tag), the job
+    /// that was enqueued last comes first. The jobs of more than 1,000 queues are not one list: they come by queue.
     ///
     /// The order is that of [`Millpond::jobs`](crate::Millpond::jobs) and [`DeadLetters::list`](crate::DeadLetters::list); all
     /// that changes or counts jobs ignores it. A [`Cursor`](crate::Cursor) belongs to the order in which it was made.

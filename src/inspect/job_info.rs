@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::error::BoxError;
 use crate::job::{
-    AttemptError, AttemptLog, HasOutput, JobId, Payload, PluginHash, Priority, Progress, ScheduledFor, State, Unique,
+    AttemptError, AttemptLog, EntryOf, HasOutput, JobId, Payload, PluginHash, Priority, Progress, ScheduledFor, State,
+    Unique,
 };
 use crate::time::Timestamp;
 
@@ -64,7 +65,8 @@ pub struct JobInfo {
     pub ended_at: Option<Timestamp>,
     /// How many times it was snoozed.
     pub snoozes: u32,
-    /// How many generations of follow-up jobs of plugins led to this job: 0 unless a plugin enqueued it.
+    /// How many generations of plugins' follow-up jobs and entries led to this job: 0 unless a plugin has enqueued, appended or
+    /// published it.
     pub generation: u32,
     /// Which version of a plugin made its attempts, and from which attempt on. Empty without plugins.
     pub plugins: Vec<(u32, PluginHash)>,
@@ -88,6 +90,9 @@ pub struct JobInfo {
     /// The schedule that has enqueued it, and for which time. Not serialized if it was enqueued otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_for: Option<ScheduledFor>,
+    /// The entry of a stream that it was, if it is in the queue of a [consumer](crate::Millpond::consumer). Not serialized otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryOf>,
     /// The name of the flow that it belongs to. Not serialized if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow: Option<String>,

@@ -83,6 +83,25 @@ pub(crate) enum Change {
         order: Order,
         id: JobId,
     },
+    /// An entry of a stream that the consumer of this queue had in memory is a job from now on, and its cursor has passed it.
+    EntryIsJob {
+        queue: QueueId,
+        id: JobId,
+    },
+    /// This group is paused. Only told if there are consumers of streams.
+    GroupPaused {
+        queue: QueueId,
+        group: Arc<str>,
+    },
+    /// Nothing of this group is left. Only told if there are consumers of streams.
+    GroupEmpty {
+        queue: QueueId,
+        group: Arc<str>,
+    },
+    /// The consumer of this queue was moved: it reads its cursor again.
+    ConsumerMoved {
+        queue: QueueId,
+    },
     /// A taken job's end is durable, and its old place is empty.
     Settled {
         id: JobId,

@@ -57,7 +57,7 @@ fn check_tag(tag: &str) -> Result<(), Error> {
     Err(Error::InvalidTag { tag: start(tag, TAG_BYTES_MAX), len: tag.len(), max: TAG_BYTES_MAX })
 }
 
-fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
+pub(super) fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     let mut bytes = 0;
     for (name, value) in headers {
         if !is_header_name(name) {

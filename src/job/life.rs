@@ -168,6 +168,9 @@ const CRASHED: &str = "the process died while this attempt ran";
 /// The reason on the record of a job that has expired.
 pub(crate) const EXPIRED: &str = "expired";
 
+/// The reason on the record of a job that made room for a new one.
+pub(crate) const DROPPED: &str = "dropped: the queue was full";
+
 // --- before an attempt --------------------------------------------------------------------------
 
 /// A new job waits for its time, if it has one.
@@ -259,6 +262,12 @@ pub(crate) fn cancel_after_crash(record: &mut Record, attempt: AttemptNumber, re
 pub(crate) fn expire(record: &mut Record, now: Now) -> Transition {
     end_unstarted(record, EXPIRED, now);
     Transition::End(State::Cancelled)
+}
+
+/// The job waits, and its queue has no room for a new one. Its unique key is free at once.
+pub(crate) fn drop_oldest(record: &mut Record, now: Now) -> Transition {
+    end_unstarted(record, DROPPED, now);
+    Transition::Cancel
 }
 
 fn end_unstarted(record: &mut Record, reason: &str, now: Now) {

@@ -32,6 +32,7 @@ mod job_step;
 mod key_options;
 mod kind_options;
 mod kind_traits;
+mod kinds;
 mod labels;
 pub(crate) mod life;
 mod lineage;
@@ -60,7 +61,9 @@ mod schedule_row;
 mod scheduled_for;
 mod state;
 mod stored_payload;
+mod stream;
 mod suspicion;
+mod topic;
 mod undo;
 mod unique;
 mod waiting;
@@ -122,6 +125,11 @@ pub use schedule_patch::SchedulePatch;
 pub use schedule_policy::{Misfire, Overlap};
 pub use scheduled_for::ScheduledFor;
 pub use state::State;
+pub use stream::{Appended, ConsumerInfo, EntryOf, EntryOrder, Start, StreamInfo, StreamSettings};
+pub(crate) use stream::{
+    ConsumerRow, Cursor, EntryPlace, EntryTag, Feeding, NewEntry, Passed, StreamId, StreamRow, consumer_queue,
+};
+pub use topic::{Binding, Delivery, Matched, Published, Recipient, TopicInfo, TopicSettings};
 pub use unique::Unique;
 
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
@@ -135,6 +143,7 @@ pub(crate) use checked::ReadBack;
 pub(crate) use coder::{Coder, EndTexts};
 pub(crate) use explained_deaths::ExplainedDeaths;
 pub(crate) use key_options::KeyOptions;
+pub(crate) use kinds::{Kinds, OTHER_KINDS};
 pub(crate) use labels::Labels;
 pub(crate) use life::{AttemptNumber, Ending, Patch, Transition};
 pub(crate) use lineage::Lineage;
@@ -152,6 +161,9 @@ pub(crate) use schedule_row::{Definition, JobTemplate, ScheduleRow};
 pub(crate) use schedule_row::{Plan, Progress as ScheduleProgress, Recurrence};
 pub(crate) use stored_payload::StoredPayload;
 pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};
+pub(crate) use topic::{
+    BINDINGS_MAX, BindingRow, Destination, Routed, RoutingKey, TOPICS_MAX, TopicRoutes, TopicRow, Topics,
+};
 #[cfg(test)]
 pub(crate) use undo::Undo;
 pub(crate) use undo::UndoneEnd;

@@ -18,6 +18,7 @@ use super::payload::{Kind, Payload};
 use super::priority::Priority;
 use super::read_back::{self, read_back};
 use super::retry::Backoff;
+use super::stream::EntryOf;
 use super::unique::Unique;
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
@@ -127,6 +128,8 @@ pub(crate) struct Options {
     pub weight: Option<u32>,
     pub keys: Option<Box<KeyOptions>>,
     pub labels: Option<Box<Labels>>,
+    /// The entry of a stream that it was.
+    pub entry: Option<Box<EntryOf>>,
     /// Its place in a flow, which [`NewJob::in_flow`] sets.
     pub flow: Option<FlowPlace>,
     /// Only a plugin's follow-up job has this.
@@ -158,6 +161,9 @@ impl Options {
         }
         if let Some(labels) = &mut self.labels {
             labels.check()?;
+        }
+        if let Some(entry) = &self.entry {
+            name::check("stream", &entry.stream)?;
         }
         if self.max_attempts == Some(0) {
             return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
@@ -250,10 +256,18 @@ impl NewJob {
         self
     }
 
-    /// Makes a job with an encoded payload.
-    #[cfg(feature = "wasm")]
-    pub(crate) fn encoded(kind: String, codec: Codec, bytes: Bytes) -> Self {
-        Self::with(kind, Ok(Payload { codec, bytes }.into()))
+    /// Makes a job of the kind named `kind` with a payload that is encoded already, such as that of another job.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// let job = pond.job(id)?;
+    /// let copy = pond.enqueue("audit", NewJob::encoded(job.kind, job.payload)).await?;
+    /// assert_eq!(pond.job(copy)?.payload.codec, Codec::Json);
+    /// # Ok(()) });
+    /// ```
+    pub fn encoded(kind: impl Into<Cow<'static, str>>, payload: Payload) -> Self {
+        Self::with(kind, Ok(payload.into()))
     }
 
     fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
@@ -405,6 +419,20 @@ impl NewJob {
     /// ```
     pub fn weight(mut self, units: u32) -> Self {
         self.options_mut().weight = Some(units);
+        self
+    }
+
+    /// The job was this entry of a stream: for one that is stored again, in another file or queue. [`Job::entry`](crate::Job::entry)
+    /// and [`JobInfo::entry`](crate::JobInfo::entry) say so. It moves no consumer, and the stream need not be there.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("orders:billing", NewJob::new(Charge { order: 7 }).entry("orders", 12)).await?;
+    /// assert_eq!(pond.job(id)?.entry.expect("it was one").offset, 12);
+    /// # Ok(()) });
+    /// ```
+    pub fn entry(mut self, stream: impl AsRef<str>, offset: u64) -> Self {
+        self.options_mut().entry = Some(Box::new(EntryOf::new(stream.as_ref().into(), offset)));
         self
     }
 
@@ -646,6 +674,11 @@ impl NewJob {
 
     /// The first option that it was given, by the name of its method. The options of its kind do not count.
     pub(crate) fn option_set(&self) -> Option<&'static str> {
+        self.options_set(|_| true)
+    }
+
+    /// The first of these options that it was given, by the name of its method.
+    fn options_set(&self, of: impl Fn(&str) -> bool) -> Option<&'static str> {
         let Options {
             priority,
             group,
@@ -658,6 +691,7 @@ impl NewJob {
             weight,
             keys,
             labels,
+            entry,
             generation: _,
             flow: _,
         } = self.options.as_deref()?;
@@ -676,9 +710,26 @@ impl NewJob {
             (weight.is_some(), "weight"),
             (labels.is_some_and(|labels| !labels.tags.is_empty()), "tags"),
             (labels.is_some_and(|labels| !labels.headers.is_empty()), "headers"),
+            (entry.is_some(), "entry"),
         ];
         let of_keys = keys.and_then(KeyOptions::option_set);
-        options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option).or(of_keys)
+        options.into_iter().find(|(is_set, name)| *is_set && of(name)).map(|(_, option)| option).or(of_keys)
+    }
+
+    /// The job as an entry of a stream. The options of its kind do not hold for it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for an option that an entry cannot have.
+    pub(crate) fn into_entry(self) -> Result<Self, Error> {
+        match self.options_set(|option| !matches!(option, "group" | "tags" | "headers")) {
+            None => Ok(Self { of_kind: None, ..self }),
+            Some(option) => {
+                let reason = format!(
+                    "an entry of a stream cannot have the option `{option}`: it has a key (its `group`), tags and headers, and its consumers say how it is handled"
+                );
+                Err(Error::config("append", reason))
+            }
+        }
     }
 
     /// The job as a part of a flow.
@@ -710,6 +761,9 @@ impl NewJob {
             Some(StartTime::After(_)) => return refused("delay", "the schedule says when it starts"),
             Some(StartTime::At(_)) => return refused("run_at", "the schedule says when it starts"),
             None => {}
+        }
+        if options.entry.is_some() {
+            return refused("entry", "the runs are jobs of their own");
         }
         let keys = options.keys.as_deref();
         if keys.is_some_and(|keys| keys.unique_key.is_some()) {

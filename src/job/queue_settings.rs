@@ -79,6 +79,8 @@ impl QueueSettings {
     /// [`GroupPolicy::Skip`] the next job gets it. With [`GroupPolicy::Hold`] no job gets a place while a dead letter holds the group; jobs that had one before still
     /// run. [Group rates](crate::WorkerBuilder::group_rate_limit), pauses and circuit breakers apply to the group as a whole.
     ///
+    /// The queue of a [consumer](crate::Millpond::consumer) cannot have more than one: the entries of a key are handled in order.
+    ///
     /// A higher number gives the waiting jobs of all groups their places before [`configure`](crate::Queue::configure) returns:
     /// with each commit at most 1,000 groups, and no further group after 8 MiB of jobs. A call that was interrupted is completed
     /// by the next call with the same number. With a lower number, jobs that have a place keep it.
@@ -192,6 +194,35 @@ pub enum WhenFull {
     /// an attempt. The queue does not know which tasks a handler has spawned: if such a task waits and the handler awaits
     /// it, only the handler's timeout ends a wait for itself.
     Wait,
+    /// End the oldest jobs of the queue, until the new ones have room: for data of which the latest is worth most, such as readings of
+    /// a device that is offline. It is decided in the commit of the new jobs, so a job that was acknowledged has been stored, and is
+    /// there until a later one needs its room.
+    ///
+    /// Jobs are dropped in the order of their ids, those of a group one after another. Only jobs that could start now are dropped: not those that a handler has,
+    /// that are due later or wait for a retry, that belong to a paused or held group or wait for others of their flow, and none that
+    /// has [steps to undo](crate::Step::undo). If there are not enough of them, if 10,000 do not make enough room, or if the new jobs
+    /// alone are more than the capacity, the call is refused with [`Error::QueueFull`], and nothing is dropped.
+    ///
+    /// A dropped job ends as cancelled, with the reason `dropped: the queue was full`. It is not kept, whatever the retention says, and its unique key is
+    /// free. It is told by [`Event::Cancelled`](crate::Event::Cancelled), and counted in
+    /// [`Counts::dropped_total`](crate::Counts::dropped_total) and `cancelled_total`.
+    ///
+    /// A new flow, a run of a schedule, and jobs that are moved to the queue do not drop others: they find no room, as with `Refuse`.
+    /// A build that does not know this setting refuses the file with [`Error::TooNew`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let readings = pond.queue("readings")?;
+    /// let settings = QueueSettings::default().capacity(Capacity::jobs(2)).when_full(WhenFull::DropOldest);
+    /// readings.configure(settings).await?;
+    ///
+    /// let first = readings.enqueue(NewJob::json("reading", &1)).await?;
+    /// pond.enqueue_many("readings", (2..=3).map(|n| NewJob::json("reading", &n))).await?;
+    /// assert!(matches!(pond.job(first), Err(Error::NoSuchJob { .. })));
+    /// assert_eq!(readings.counts().dropped_total, 1);
+    /// # Ok(()) });
+    /// ```
+    DropOldest,
 }
 
 /// What a group does while its first job waits for a retry or for the time at which it is due, and after a dead letter.

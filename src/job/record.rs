@@ -15,6 +15,7 @@ use super::retry::Backoff;
 use super::scheduled_for::ScheduledFor;
 use super::state::State;
 use super::stored_payload::StoredPayload;
+use super::stream::{EntryOf, EntryPlace, EntryTag};
 use super::undo::Undo;
 use super::unique::Unique;
 use crate::time::{Due, Now, Timestamp};
@@ -84,6 +85,8 @@ pub(crate) struct Extra {
     pub has_steps: bool,
     /// It undoes its steps, and ends then.
     pub undo: Option<Undo>,
+    /// It is an entry of a stream, or a job that was one.
+    pub entry: Option<EntryTag>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -228,6 +231,24 @@ impl Record {
     /// How many plugins' follow-up jobs it descends from.
     pub fn generation(&self) -> u32 {
         self.extra.as_ref().and_then(|extra| extra.lineage.as_ref()).map_or(0, |lineage| lineage.generation)
+    }
+
+    /// Makes the record of an entry, as it is in its stream, one that a consumer hands to its handler.
+    pub fn for_consumer(&mut self, place: EntryPlace, group: Option<Arc<str>>) {
+        let extra = self.extra_mut();
+        let age = extra.entry.as_ref().map_or(Timestamp::EPOCH, |entry| entry.age);
+        extra.entry = Some(EntryTag { age, place: Some(Arc::new(place)) });
+        extra.group = group;
+    }
+
+    /// Which entry of a stream it is or was, if a consumer has it.
+    pub fn entry(&self) -> Option<&EntryOf> {
+        Some(&self.entry_place()?.of)
+    }
+
+    /// The same, with what its consumer's cursor passes with it.
+    pub fn entry_place(&self) -> Option<&EntryPlace> {
+        self.extra.as_ref()?.entry.as_ref()?.place.as_deref()
     }
 
     /// How it ends once its steps are undone, if it undoes them.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Aging, IdSet, JobId, KindId, Priority, QueueId, ReadyJob, Record};
+use super::{Aging, JobId, Kinds, Priority, QueueId, ReadyJob, Record};
 use crate::time::{Now, TimeLine, Timestamp};
 
 /// How many marks are kept. The oldest are dropped: with four of them in a period of ageing, the others cover more than the
@@ -94,7 +94,7 @@ pub(crate) struct AgedRefill {
     /// A mark is to be taken, and added before the rows are read.
     pub takes_mark: bool,
     /// Rows of other kinds are left out: they could not start.
-    pub kinds: Arc<IdSet<KindId>>,
+    pub kinds: Arc<Kinds>,
     pub from: AgedFrom,
     pub jobs_max: usize,
     pub bytes_max: usize,

@@ -2,12 +2,20 @@
 
 use super::change::Order;
 use super::id::JobId;
+use super::stream::StreamId;
 
 /// Keeps waiting jobs from starting while the writer changes, replaces or removes them.
 pub(crate) trait Withdraw {
     /// Keeps a job from starting until [`reinstate_all`](Self::reinstate_all), if it has not started yet. The answer does
     /// not change until then.
     fn withdraw(&self, id: JobId) -> Withdrawn;
+
+    /// Keeps the entries of a stream below this offset from starting for good, because they are removed. Entries that a handler has
+    /// are not removed: returns the offset below which none are with a handler.
+    fn withdraw_entries(&self, stream: StreamId, below: u64) -> u64 {
+        let _ = stream;
+        below
+    }
 
     /// Lets all jobs that were withdrawn start again. Called when dispatch knows what became of them.
     fn reinstate_all(&self);

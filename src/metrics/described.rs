@@ -10,15 +10,37 @@ enum Shape {
 
 use Shape::{Counter, Gauge, Histogram};
 
-const ALL: [(&str, Shape, Unit, &str); 26] = [
+const ALL: [(&str, Shape, Unit, &str); 43] = [
     ("millpond.jobs.enqueued", Counter, Unit::Count, "Jobs that were enqueued."),
     ("millpond.jobs.started", Counter, Unit::Count, "Attempts that were started."),
     ("millpond.jobs.ended", Counter, Unit::Count, "Attempts that have ended."),
     ("millpond.jobs.dead", Counter, Unit::Count, "Jobs that became dead letters."),
+    ("millpond.jobs.dropped", Counter, Unit::Count, "Jobs that were dropped from a full queue."),
     ("millpond.jobs.wait.duration", Histogram, Unit::Seconds, "From when a job could run until it starts."),
     ("millpond.jobs.run.duration", Histogram, Unit::Seconds, "How long an attempt takes."),
     ("millpond.queue.jobs", Gauge, Unit::Count, "Jobs in a state."),
     ("millpond.queue.oldest_ready.age", Gauge, Unit::Seconds, "How long the oldest ready job has waited."),
+    ("millpond.stream.entries", Gauge, Unit::Count, "Entries of a stream."),
+    ("millpond.stream.size", Gauge, Unit::Bytes, "The bytes that the entries of a stream have."),
+    ("millpond.consumer.lag", Gauge, Unit::Count, "Entries that a consumer is not done with."),
+    (
+        "millpond.consumer.lag.age",
+        Gauge,
+        Unit::Seconds,
+        "How long the first entry waits that a consumer is not done with.",
+    ),
+    ("millpond.consumer.lost", Counter, Unit::Count, "Entries that retention has removed before a consumer was done."),
+    ("millpond.link.connected", Gauge, Unit::Count, "1 while the engine of a link answers, 0 otherwise."),
+    ("millpond.link.jobs", Counter, Unit::Count, "Jobs that a link has sent or received."),
+    ("millpond.link.lag", Gauge, Unit::Count, "Jobs that a link has still to move."),
+    ("millpond.link.in_doubt", Gauge, Unit::Count, "Jobs that are being sent, and may have arrived or not."),
+    ("millpond.link.held", Gauge, Unit::Count, "Jobs that this process holds by leases."),
+    ("millpond.link.known", Counter, Unit::Count, "Jobs that were moved again, and were known already."),
+    ("millpond.link.unreadable", Counter, Unit::Count, "Messages that could not be read as jobs."),
+    ("millpond.link.engine_went_back", Counter, Unit::Count, "How often an engine had lost what it had acknowledged."),
+    ("millpond.link.file_went_back", Counter, Unit::Count, "How often the file was found to be an older copy."),
+    ("millpond.link.lost_batches", Counter, Unit::Count, "Batches that an engine has lost for good."),
+    ("millpond.link.lost_leases", Counter, Unit::Count, "Leases that have ended before their jobs."),
     ("millpond.limiter.waits", Counter, Unit::Count, "How often a rate, a limit or a circuit let jobs wait."),
     ("millpond.window.refills", Counter, Unit::Count, "Pages of ready jobs that were read from the file."),
     ("millpond.commits", Counter, Unit::Count, "Commits made."),

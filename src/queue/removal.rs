@@ -29,6 +29,8 @@ pub struct Obliterated {
     pub jobs: u64,
     /// Schedules that enqueued in the queue.
     pub schedules: u64,
+    /// Bindings of topics that led to the queue. An [alternate queue](crate::TopicSettings::alternate) counts as one.
+    pub bindings: u64,
 }
 
 impl Queue {
@@ -83,7 +85,7 @@ impl Queue {
     }
 
     /// Removes the queue with all that belongs to it: jobs in every state with their tags, dead letters, schedules that
-    /// enqueue in it, unique and idempotency keys, settings, pauses, token buckets, counts, and its rows in the
+    /// enqueue in it, bindings of [topics](crate::Topic) that lead to it, unique and idempotency keys, settings, pauses, token buckets, counts, and its rows in the
     /// [quarantine](crate::Quarantine). Its name is free, and its number is used again. A queue of which nothing is stored is
     /// gone already.
     ///
@@ -127,9 +129,11 @@ impl Queue {
                 after = next;
             }
             loop {
-                let Removal { jobs, schedules, is_gone, .. } = chunk(&engine, &queue, queues::obliterate).await?;
+                let Removal { jobs, schedules, bindings, is_gone, .. } =
+                    chunk(&engine, &queue, queues::obliterate).await?;
                 done.jobs += jobs;
                 done.schedules += schedules;
+                done.bindings += bindings;
                 if is_gone {
                     break;
                 }
@@ -139,8 +143,8 @@ impl Queue {
         })
     }
 
-    /// Removes the queue if it is empty: it has no job in any state, none in the [quarantine](crate::Quarantine), and no schedule
-    /// enqueues in it. Its settings, pauses, keys and token buckets go with it. Returns false if nothing of the queue is stored.
+    /// Removes the queue if it is empty: it has no job in any state, none in the [quarantine](crate::Quarantine), no schedule
+    /// enqueues in it, and no binding of a [topic](crate::Topic) leads to it. Its settings, pauses, keys and token buckets go with it. Returns false if nothing of the queue is stored.
     ///
     /// # Errors
     /// [`Error::QueueNotEmpty`]; those of [`obliterate`](Self::obliterate). More than 1,000 keys and buckets are removed in
@@ -174,7 +178,7 @@ impl Queue {
     }
 
     /// Gives the queue another name, in one commit. All that belongs to it follows: jobs in every state, keys, settings, pauses,
-    /// counts, and the schedules that enqueue in it. Returns the queue of the new name.
+    /// counts, the schedules that enqueue in it, and the bindings of topics that lead to it. Returns the queue of the new name.
     ///
     /// This handle, and all code that names the queue, still mean the old name: an enqueue under it begins a new queue. An
     /// enqueue that was under way can still follow the queue. All schedules of the file are read in that commit, so with 100,000 of

@@ -63,10 +63,16 @@ impl Engine {
     fn attempt(self: &Arc<Self>, start: Start, now: Now) -> Option<Arc<Attempt>> {
         // The queue may have another worker since the scheduler chose, which may not handle this kind.
         let worker = self.binding(start.queue).and_then(|binding| {
-            let attempts = binding.retry(binding.handlers.get(&start.job.kind())?).attempts();
-            Some((binding, attempts))
+            let kind = start.job.kind();
+            // Only a handler of its own has the name of the kind.
+            let (handling, name) = match binding.handlers.get(&kind) {
+                Some(own) => (own, own.kind.clone()),
+                None => (binding.handling(kind)?, self.kind_name(kind)),
+            };
+            let attempts = binding.retry(handling).attempts();
+            Some((binding, name, attempts))
         });
-        let Some((binding, attempts)) = worker else {
+        let Some((binding, kind, attempts)) = worker else {
             self.give_back(start);
             return None;
         };
@@ -79,7 +85,7 @@ impl Engine {
         let number = AttemptNumber { number, max, once, started_at: now.wall };
         let caller = self.callers.take(start.job.id).or(start.job.caller);
         let commit_first = start.commit_first || once;
-        let attempt = self.executor.attempt(start, binding, number, caller, now);
+        let attempt = self.executor.attempt(start, kind, binding, number, caller, now);
         if commit_first {
             self.mark_then_run(attempt);
             return None;
@@ -130,7 +136,7 @@ impl Engine {
     fn mark_then_run(self: &Arc<Self>, attempt: Arc<Attempt>) {
         let engine = self.clone();
         let run = attempt.run;
-        let mark = (run.job, mark(&attempt, attempt.alone));
+        let mark = (attempt.job().clone(), mark(&attempt, attempt.alone));
         let no_longer_alone = self.scheduler().marked(run);
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(attempt)),
@@ -420,7 +426,7 @@ impl Engine {
                 // Its guest waits for a place.
                 Some(attempt) if attempt.facts.guest.waits_for_place() => scheduler.not_marked(run, now),
                 Some(attempt) if attempt.is_called() => {
-                    marks.push((run.job, mark(&attempt, false)));
+                    marks.push((attempt.job().clone(), mark(&attempt, false)));
                 }
                 // It waits for a thread or for the async runtime: `called_late` will be called.
                 Some(_) => {}
@@ -514,6 +520,9 @@ fn free_slot(
     }
     if let Ending::Done(Some(result)) = ending {
         scheduler.ends_with(attempt.run, result.len());
+    }
+    if attempt.job().record.entry().is_some() && matches!(ending, Ending::Done(_)) && !attempt.facts.has_writes() {
+        scheduler.entry_passed(attempt.queue, attempt.run.job);
     }
     let count = |verdict| scheduler.count_end(attempt.run, attempt.queue, attempt.job().group(), verdict, now);
     let circuits = verdict.map(count).unwrap_or_default();

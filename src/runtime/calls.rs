@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// How the handler that is being polled on this thread may wait for room in a full queue.
-    fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
+    pub(super) fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
         let Inside { executor, queue, slots, blocking } = inside;
         let is_ours = executor == self.executor.running.identity();
         // An async handler that blocks its thread may keep the handlers that would make room from running.

@@ -47,7 +47,8 @@ impl<T> Commit<T> {
     /// ```
     pub fn wait(self) -> Result<T, Error> {
         let _blocked = Blocked::enter();
-        crate::sync::block_on(self)
+        // In a task of a runtime, the runtime would let it be woken only after the task has returned to it.
+        crate::sync::block_on(tokio::task::unconstrained(self))
     }
 }
 

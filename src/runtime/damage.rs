@@ -40,20 +40,20 @@ impl Engine {
 
     /// Whether the job of these rows is handed out. A job that is not is withdrawn from dispatch by this call.
     fn withdraw_or_is_handed_out(&self, damage: &Damage) -> bool {
-        match *damage {
-            Damage::Job(id) => !self.scheduler().withdraw(id),
-            Damage::Head(queue, order) => self.scheduler().is_handed_out_at(queue, order),
-            Damage::Group(..) | Damage::Schedule(_) => false,
+        match damage {
+            Damage::Job(id) => !self.scheduler().withdraw(*id),
+            Damage::Head(queue, order) => self.scheduler().is_handed_out_at(*queue, *order),
+            Damage::Group(..) | Damage::Schedule(_) | Damage::Entry(..) => false,
         }
     }
 
     /// These rows, without those of jobs that are handed out, which are not read any more.
     pub(super) fn without_handed_out(&self, mut damaged: Vec<Damage>) -> Vec<Damage> {
         let scheduler = self.scheduler();
-        damaged.retain(|damage| match *damage {
-            Damage::Job(id) => !scheduler.is_handed_out(id),
-            Damage::Head(queue, order) => !scheduler.is_handed_out_at(queue, order),
-            Damage::Group(..) | Damage::Schedule(_) => true,
+        damaged.retain(|damage| match damage {
+            Damage::Job(id) => !scheduler.is_handed_out(*id),
+            Damage::Head(queue, order) => !scheduler.is_handed_out_at(*queue, *order),
+            Damage::Group(..) | Damage::Schedule(_) | Damage::Entry(..) => true,
         });
         damaged
     }
@@ -62,6 +62,6 @@ impl Engine {
 fn job(damage: &Damage) -> Option<crate::job::JobId> {
     match damage {
         Damage::Job(id) => Some(*id),
-        Damage::Head(..) | Damage::Group(..) | Damage::Schedule(_) => None,
+        Damage::Head(..) | Damage::Group(..) | Damage::Schedule(_) | Damage::Entry(..) => None,
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
         engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
-    let Chores { expired, refills, aged, promote, reserve, forget_circuits, wait, is_exact } = chores;
+    let Chores { expired, refills, aged, entries, held_up, promote, reserve, forget_circuits, wait, is_exact } = chores;
     for start in expired {
         engine.expire(start);
     }
@@ -82,6 +82,12 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     }
     for refill in refills {
         read_page(engine, refill);
+    }
+    for refill in entries {
+        engine.read_entries(refill);
+    }
+    for (queue, entries) in held_up {
+        engine.make_jobs_of(queue, entries);
     }
     for queue in promote {
         ask_promotion(engine, queue);

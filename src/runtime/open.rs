@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::job::{Coder, EnqueueHooks, JobId, Retention};
+use crate::links::Registry;
 use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, WindowLimits, careful_starts};
 use crate::storage::{
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub coder: Coder,
     /// What new jobs pass before they are stored.
     pub enqueue_hooks: EnqueueHooks,
+    /// The stream that keeps the events of commits.
+    pub events_to: Option<Arc<str>>,
     pub window_jobs_max: usize,
     pub window_bytes_max: usize,
     pub batch_limits: BatchLimits,
@@ -90,7 +93,8 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
-    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, enqueue_hooks, alarms, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, enqueue_hooks, events_to, alarms, .. } =
+        setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let new_codec = coder.name_to_store(store.reader()?.payload_codec()?)?.map(str::to_owned);
@@ -156,7 +160,9 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         metrics.clone(),
         occupied.clone(),
         reader.clone(),
-    );
+    )
+    .keep_events_in(events_to);
+    let links = Registry::new(reader.clone(), bus.clone());
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, reader);
     let upkeep = Box::new(Chores::with(alarms));
     let parts = Parts {
@@ -165,6 +171,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         prepare: prepare.clone(),
         to_writer,
         bus,
+        links,
         metrics,
         occupied,
         executor,
@@ -210,7 +217,8 @@ fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<
 
 /// Recovers in one commit. The application's hook is called in it for each job that is dead now; if the hook fails,
 /// everything is undone and done again without the hook for that job. The same commit stores the name of the payload codec if the
-/// file has none, so that nothing is coded in a file that does not say so.
+/// file has none, so that nothing is coded in a file that does not say so. A backup that was not opened before gets its incarnation in
+/// it, before anything runs.
 fn recover_and_commit(
     store: &Store,
     counters: Counters,
@@ -221,10 +229,12 @@ fn recover_and_commit(
 ) -> Result<(Sealed, Recovered), Error> {
     // What the hook said of the jobs for which it has failed.
     let mut failed: BTreeMap<JobId, String> = BTreeMap::new();
+    let mut new_incarnation = None;
     let (mut sealed, recovered) = loop {
         let mut failing = None;
         let tried = commit_alone(store, counters, time, |batch| {
             let recovered = recover(batch)?;
+            new_incarnation = batch.opened_copy()?;
             if let Some(name) = new_codec {
                 batch.set_payload_codec(name)?;
             }
@@ -251,6 +261,9 @@ fn recover_and_commit(
     }
     failed.iter().for_each(|(id, cause)| log_failed_hook(*id, cause));
     sealed.events.extend(failed.into_iter().map(|(id, error)| Event::OnDeadFailed { id, error }));
+    if let Some(identity) = new_incarnation {
+        tracing::info!(%identity, "the file is a backup that was not opened before: it has a new incarnation");
+    }
     if recovered.crashed {
         let (orphans, dead) = (recovered.trial.suspects.len(), recovered.dead.len());
         tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");

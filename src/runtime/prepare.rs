@@ -12,10 +12,11 @@ use super::withdrawals::Withdrawals;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, EnqueueHooks, Expires, Expiry, JobId, KeyOptions, NewJob,
-    Options, Record, StartTime, StoredPayload, Withdraw, Withdrawn, check_replacement,
+    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, EnqueueHooks, EntryTag, Expires, Expiry, JobId,
+    KeyOptions, NewEntry, NewJob, Options, QueueId, Record, StartTime, StoredPayload, StreamId, Withdraw, Withdrawn,
+    check_replacement,
 };
-use crate::storage::{KeyTimes, NO_NUMBER, NewJobNames, Number, Prepared, Store};
+use crate::storage::{Catalog, KeyTimes, NO_NUMBER, NewJobNames, Number, Prepared, PreparedEntry, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
 
@@ -36,6 +37,10 @@ pub(super) struct Preparer {
 impl Withdraw for Preparer {
     fn withdraw(&self, id: JobId) -> Withdrawn {
         self.withdrawals.withdraw(id)
+    }
+
+    fn withdraw_entries(&self, stream: StreamId, below: u64) -> u64 {
+        self.withdrawals.withdraw_entries(stream, below)
     }
 
     fn reinstate_all(&self) {
@@ -70,27 +75,77 @@ impl Prepare for Preparer {
         Preparing::new(self).prepare(queue, job, 1)
     }
 
-    fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+    fn prepare_message(&self, job: NewJob) -> Result<Prepared, Error> {
         self.check_process()?;
-        let (mut call, mut size) = (Preparing::new(self), CallSize::default());
-        let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
-        let mut prepared = Vec::with_capacity(left);
-        for job in jobs {
+        Preparing::without_queue(self).prepare("", job, 1)
+    }
+
+    fn has_enqueue_hooks(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+
+    fn queue_name(&self, queue: QueueId) -> Arc<str> {
+        self.store.catalog.queue_name(queue)
+    }
+
+    fn queue_removals(&self) -> u32 {
+        self.store.catalog.removals()
+    }
+
+    fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+        let bytes = |job: &Prepared| job.bytes.len();
+        self.prepare_each(jobs, bytes, |call, job, left| {
             // Without hooks, the job is not moved into a result and out of it.
             let job = if self.hooks.is_empty() { job } else { self.hooks.apply(queue, job)? };
-            let job = call.prepare(queue, job, left.max(1))?;
-            let bytes = job.bytes.len();
-            prepared.push(job);
-            size.add(bytes)?;
-            left = left.saturating_sub(1);
+            call.prepare(queue, job, left)
+        })
+    }
+
+    fn prepare_entries(&self, entries: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<PreparedEntry>, Error> {
+        self.prepare_each(entries, |entry| entry.bytes.len(), Preparing::prepare_entry)
+    }
+
+    fn prepare_entry_of(&self, message: &Prepared) -> PreparedEntry {
+        let of = message.record();
+        let mut entry = NewEntry::new(of.kind, of.payload.clone(), self.time.now());
+        entry.at = of.enqueued_at;
+        if let Some(of) = &of.extra {
+            // A group that is a key of the queue is no key of the entry.
+            entry.key = of.group.clone().filter(|_| !of.unique.is_in_turn());
+            entry.labels.clone_from(&of.labels);
+            entry.generation = of.lineage.as_ref().map_or(0, |lineage| lineage.generation);
         }
-        Ok(prepared)
+        PreparedEntry::new(entry, message.new_kind().cloned())
     }
 
     fn prepare_payload(&self, queue: &str, kind: &str, payload: NewJob) -> Result<StoredPayload, Error> {
         check_replacement(kind, &payload)?;
         self.check_process()?;
         Ok(Preparing::new(self).prepare(queue, payload, 1)?.record().payload.clone())
+    }
+}
+
+impl Preparer {
+    /// Prepares all jobs or entries of one call. `prepare` is told how many are left, with the one that it prepares.
+    #[inline]
+    fn prepare_each<'p, P>(
+        &'p self,
+        each: &mut dyn Iterator<Item = NewJob>,
+        bytes: impl Fn(&P) -> usize,
+        prepare: impl Fn(&mut Preparing<'p>, NewJob, usize) -> Result<P, Error>,
+    ) -> Result<Vec<P>, Error> {
+        self.check_process()?;
+        let (mut call, mut size) = (Preparing::new(self), CallSize::default());
+        let mut left = each.size_hint().0.min(ENQUEUE_JOBS_MAX);
+        let mut prepared = Vec::with_capacity(left);
+        for job in each {
+            let job = prepare(&mut call, job, left.max(1))?;
+            let bytes = bytes(&job);
+            prepared.push(job);
+            size.add(bytes)?;
+            left = left.saturating_sub(1);
+        }
+        Ok(prepared)
     }
 }
 
@@ -103,6 +158,19 @@ struct Preparing<'p> {
     queue: Option<(Named, u32)>,
     kind: Option<(Cow<'static, str>, Named)>,
     chunk: BytesMut,
+}
+
+/// The kind of this name, as it was looked up for this call.
+fn named_kind<'k>(
+    known: &'k mut Option<(Cow<'static, str>, Named)>,
+    catalog: &Catalog,
+    kind: Cow<'static, str>,
+) -> Result<&'k (Cow<'static, str>, Named), Error> {
+    if known.as_ref().is_none_or(|(name, _)| *name != kind) {
+        let named = Named::of(&kind, catalog.kind(&kind)?);
+        *known = Some((kind, named));
+    }
+    Ok(known.as_ref().expect("it was set above"))
 }
 
 /// A name's number, and the name itself if the file does not have it.
@@ -127,6 +195,12 @@ impl<'p> Preparing<'p> {
         Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
+    /// For a job whose queue is not known yet.
+    fn without_queue(preparer: &'p Preparer) -> Self {
+        let no_queue = Named { id: NO_NUMBER, new: None };
+        Self { queue: Some((no_queue, 0)), ..Self::new(preparer) }
+    }
+
     /// Prepares the first of `left` jobs.
     fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
         let (kind, payload, options) = job.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
@@ -139,11 +213,7 @@ impl<'p> Preparing<'p> {
             }
         };
         let (queue, removals) = (&queue.0, queue.1);
-        if self.kind.as_ref().is_none_or(|(name, _)| *name != kind) {
-            let named = Named::of(&kind, catalog.kind(&kind)?);
-            self.kind = Some((kind, named));
-        }
-        let (name, kind) = self.kind.as_ref().expect("it was set above");
+        let (name, kind) = named_kind(&mut self.kind, catalog, kind)?;
         let payload = self.preparer.coder.stored(name, payload, self.preparer.payload_bytes_max)?;
         let priority = options.as_ref().and_then(|options| options.priority).unwrap_or_default();
         let mut record = Record::new(kind.id, priority, self.now.wall, payload);
@@ -158,6 +228,21 @@ impl<'p> Preparing<'p> {
         }
         Ok(prepared)
     }
+
+    /// Prepares the first of `left` entries of a stream.
+    fn prepare_entry(&mut self, entry: NewJob, left: usize) -> Result<PreparedEntry, Error> {
+        let entry = entry.into_entry()?;
+        let (kind, payload, options) = entry.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
+        let kind = named_kind(&mut self.kind, &self.preparer.store.catalog, kind)?;
+        let payload = self.preparer.coder.stored(&kind.0, payload, self.preparer.payload_bytes_max)?;
+        let mut new = NewEntry::new(kind.1.id, payload, self.now);
+        if let Some(options) = options {
+            let Options { group, labels, generation, .. } = *options;
+            (new.key, new.generation) = (group, generation);
+            new.labels = labels.filter(|labels| !labels.is_empty()).map(|labels| Arc::new(*labels));
+        }
+        Ok(PreparedEntry::first_of(left, &mut self.chunk, new, kind.1.new.clone()))
+    }
 }
 
 /// Returns for how long the job holds its keys, if it has any.
@@ -166,7 +251,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         record.lineage_mut().generation = options.generation;
     }
     let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
-    let Options { group, start, expires, backoff, timeout, weight, keys, labels, flow, .. } = options;
+    let Options { group, start, expires, backoff, timeout, weight, keys, labels, entry, flow, .. } = options;
     let times = keys
         .as_deref()
         .map(|keys| KeyTimes { unique: keys.holds_unique_key_for(), idempotency: keys.holds_call_for() });
@@ -197,6 +282,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         && weight.is_none()
         && keys.is_none()
         && labels.is_none()
+        && entry.is_none()
         && flow.is_none();
     if !plain {
         let extra = record.extra_mut();
@@ -215,6 +301,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTim
         extra.timeout = timeout;
         extra.weight = weight;
         extra.labels = labels;
+        extra.entry = entry.map(|of| EntryTag::of_job(now.age, *of));
         extra.flow = flow.map(|place| place.flow);
     }
     times

@@ -9,7 +9,7 @@ use crate::events::{EventBus, EventFilter, Events};
 use crate::executor::Attempt;
 use crate::job::{Coder, JobId, KindId, NewJob, QueueId, QueueSettings, Steered, StoredPayload, WorkerSettings};
 use crate::metrics::MetricsSnapshot;
-use crate::storage::{Fault, Found, NamesInUse, Prepared, Reader, Tally, redb_types::ReadTransaction};
+use crate::storage::{Fault, Found, NamesInUse, Prepared, PreparedEntry, Reader, Tally, redb_types::ReadTransaction};
 use crate::sync::Tasks;
 use crate::time::Timestamp;
 use crate::transaction::Prepare;
@@ -121,6 +121,10 @@ impl Engine {
     }
 
     /// The payload codec, which reads what is stored of jobs.
+    pub fn prepare_entries(&self, entries: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<PreparedEntry>, Error> {
+        self.prepare.prepare_entries(entries)
+    }
+
     pub fn coder(&self) -> &Coder {
         self.prepare.coder()
     }
@@ -181,6 +185,7 @@ impl Engine {
     }
 
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.metrics.snapshot(self.executor.running.stuck(), self.store.written().unwrap_or_default())
+        let (stuck, written) = (self.executor.running.stuck(), self.store.written().unwrap_or_default());
+        self.metrics.snapshot(stuck, self.links.changes(), written)
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::engine::Engine;
-use crate::job::{JobId, Withdraw, Withdrawn};
+use crate::job::{JobId, StreamId, Withdraw, Withdrawn};
 use crate::sync::Mutex;
 
 /// The jobs that the steps of the present round have withdrawn.
@@ -39,6 +39,10 @@ impl Withdraw for Withdrawals {
         scheduler.withdraw(id);
         self.ids.lock().unwrap_or_else(|e| e.into_inner()).push(id);
         Withdrawn::Waits
+    }
+
+    fn withdraw_entries(&self, stream: StreamId, below: u64) -> u64 {
+        self.engine().map_or(below, |engine| engine.scheduler().withdraw_entries(stream, below))
     }
 
     fn reinstate_all(&self) {

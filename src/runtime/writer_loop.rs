@@ -249,6 +249,9 @@ impl WriterLoop {
         let cancels = std::mem::take(&mut committed.jobs.cancels);
         self.engine.cancels.note(&cancels);
         self.engine.cancels.forget_settled(&committed.jobs.changes);
+        // Before a handler's job is settled: in between, the queue would seem to be at rest although a consumer has to read what the
+        // handler has appended.
+        self.engine.streams_have_grown(std::mem::take(&mut committed.streams));
         self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
         self.engine.prepare.reinstate_all();
         self.engine.tell_cancelled(cancels.into_iter().map(|(id, _)| id));
@@ -419,6 +422,7 @@ impl WriterLoop {
         engine.stop.close(log::closed);
         engine.wake_dispatcher();
         engine.moved.notify_waiters();
+        engine.grown.notify_waiters();
     }
 
     fn write_the_last(&mut self, mut ends: Vec<Command>) {

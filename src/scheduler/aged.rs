@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::limits::WindowLimits;
 use crate::job::{
-    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, KindId, Marks, Priority, QueueId, ReadyJob,
+    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, Kinds, Marks, Priority, QueueId, ReadyJob,
     Record,
 };
 use crate::time::{Now, Timestamp};
@@ -224,7 +224,7 @@ impl AgedRows {
 
     /// The page that must be read now: the first of a new round, or the next of this one once all rows were chosen. `kinds`
     /// returns the kinds of jobs that can start.
-    pub fn wants_page(&mut self, queue: QueueId, kinds: impl FnOnce() -> IdSet<KindId>) -> Option<AgedRefill> {
+    pub fn wants_page(&mut self, queue: QueueId, kinds: impl FnOnce() -> Kinds) -> Option<AgedRefill> {
         let begins = self.is_due && self.may_begin_round();
         let goes_on = self.rest.is_some() && self.is_empty();
         if self.reading.is_some() || !(begins || goes_on) {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::feed::FedPage;
 use super::handed_out::HandedOut;
 use super::state::Scheduler;
-use crate::job::{AgedPage, Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
+use crate::job::{AgedPage, Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, StreamId, Trial};
 use crate::time::Now;
 
 impl Scheduler {
@@ -43,12 +44,40 @@ impl Scheduler {
                 }
                 self.withdrawn.entry(id).and_modify(|held| *held = None);
             }
+            Change::EntryIsJob { queue, id } => {
+                if let Some(feed) = self.queues.get_or_make(queue).feed() {
+                    feed.is_job(id);
+                    self.wake(queue);
+                }
+            }
+            Change::GroupPaused { queue, group } => {
+                if let Some(feed) = self.queues.get_or_make(queue).feed() {
+                    feed.group_paused(&group);
+                }
+            }
+            Change::GroupEmpty { queue, group } => {
+                if let Some(feed) = self.queues.get_or_make(queue).feed() {
+                    feed.group_empty(&group);
+                    self.wake(queue);
+                }
+            }
+            Change::ConsumerMoved { queue } => {
+                let Self { queues, handed_out, .. } = self;
+                if let Some(feed) = queues.get_or_make(queue).feed() {
+                    feed.moved(|id| handed_out.contains(id));
+                    self.wake(queue);
+                }
+            }
             Change::Settled { id } => {
                 if let Some(handed) = self.settle(id) {
                     let state = self.queues.get_or_make(handed.queue);
                     state.settled(handed.grouped, id);
+                    let is_fed = state.feed().is_some();
                     if let Some(group) = state.probe_over(handed.run) {
                         self.circuit_lets_start(handed.queue, group.as_ref());
+                    }
+                    if is_fed {
+                        self.wake(handed.queue);
                     }
                 }
             }
@@ -94,6 +123,77 @@ impl Scheduler {
             }
             Change::CircuitOpened { key, until } => self.circuit_opened(key, until),
             Change::CircuitClosed { key } => self.circuit_closed(&key),
+        }
+    }
+
+    /// Streams have entries up to these offsets. Returns whether a consumer has something to read.
+    pub fn streams_have_grown(&mut self, grown: &[(StreamId, u64)]) -> bool {
+        let mut any = false;
+        for n in 0..self.feeds.len() {
+            let (queue, of) = self.feeds[n];
+            let Some((_, end)) = grown.iter().find(|(stream, _)| *stream == of) else { continue };
+            if self.queues.get_or_make(queue).feed().is_some_and(|feed| feed.grown(*end)) {
+                self.wake(queue);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Keeps entries of a stream from starting that are removed: those below this offset that no handler has, up to the first one
+    /// that a handler has. Returns the offset up to which entries can be removed.
+    pub fn withdraw_entries(&mut self, stream: StreamId, below: u64) -> u64 {
+        let Self { queues, handed_out, feeds, .. } = self;
+        let of: Vec<QueueId> = feeds.iter().filter(|(_, of)| *of == stream).map(|(queue, _)| *queue).collect();
+        let mut below = below;
+        for queue in &of {
+            let first = queues.get_or_make(*queue).feed().and_then(|feed| feed.first_of(|id| handed_out.contains(id)));
+            below = first.map_or(below, |first| below.min(first));
+        }
+        for queue in of {
+            let state = self.queues.get_or_make(queue);
+            if state.feed().is_some_and(|feed| feed.begin_at(below)) {
+                // What waits for a limit or a rate can be among them.
+                state.restart();
+                self.wake(queue);
+            }
+        }
+        below
+    }
+
+    /// The entries that a [`FeedRefill`](super::feed::FeedRefill) requested.
+    pub fn fed(&mut self, queue: QueueId, page: FedPage) {
+        let Self { queues, handed_out, .. } = self;
+        if let Some(state) = queues.get_mut(queue) {
+            state.fed(page, |id| handed_out.contains(id));
+            self.note(queue);
+            self.wake(queue);
+        }
+    }
+
+    /// Requests a page of entries again that could not be read.
+    pub fn request_entries_again(&mut self, queue: QueueId) {
+        if let Some(feed) = self.queues.get_or_make(queue).feed() {
+            feed.page_failed();
+        }
+        self.note(queue);
+        self.wake(queue);
+    }
+
+    /// The writer has made jobs of entries of a consumer that were held up, or could not.
+    pub fn entries_converted(&mut self, queue: QueueId, done: bool) {
+        if let Some(feed) = self.queues.get_or_make(queue).feed() {
+            feed.converted(done);
+        }
+        self.note(queue);
+        self.wake(queue);
+        self.chores_changed = true;
+    }
+
+    /// The handler of an entry has returned, and has nothing to write: the next entry of its group may start.
+    pub fn entry_passed(&mut self, queue: QueueId, id: JobId) {
+        if let Some(feed) = self.queues.get_mut(queue).and_then(|state| state.feed()) {
+            feed.passed(id);
         }
     }
 

@@ -99,6 +99,8 @@ impl Scheduler {
         let has_another_slot = state.may_start_beside(running + 1);
         state.wants_refills(queue, &mut self.found.refills);
         self.found.aged.extend(state.wants_aged(queue));
+        self.found.entries.extend(state.wants_entries(queue));
+        self.found.held_up.extend(state.held_up_entries().map(|entries| (queue, entries)));
         self.chores_changed |= self.queues.note(queue) || self.found.has_some();
         self.wake_queues_for_limits();
         match pick {

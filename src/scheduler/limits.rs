@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared_limits::LimitKey;
-use crate::job::{Aging, CircuitBreaker, IdMap, IdSet, KindId, Rate, WorkerSettings};
+use crate::job::{Aging, CircuitBreaker, Feeding, IdMap, IdSet, KindId, Kinds, Rate, WorkerSettings};
 
 /// How many ready jobs of a queue are held in memory. The limits apply separately to jobs with and without a group.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct WindowLimits {
 /// A worker's limits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerLimits {
-    pub kinds: IdSet<KindId>,
+    pub kinds: Kinds,
     /// The kinds whose handlers need a thread.
     pub blocking: IdSet<KindId>,
     pub concurrency: usize,
@@ -32,6 +32,8 @@ pub(crate) struct WorkerLimits {
     pub concurrency_of: Vec<(KindId, u32)>,
     /// `None`: the priorities of jobs are strict.
     pub aging: Option<Aging>,
+    /// The stream from which the queue is fed, if it is the queue of a consumer.
+    pub feeding: Option<Feeding>,
 }
 
 impl WorkerLimits {

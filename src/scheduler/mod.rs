@@ -3,7 +3,7 @@
 //! In memory and deterministic. It is told what commits have changed ([`apply`]), what becomes of runs ([`runs`]) and what
 //! the time is, and is asked for the next starts ([`choose`]) and why a job does not start ([`explain`]).
 //!
-//! From the inside out: [`window`], [`aged`] and [`parked`] hold ready jobs, [`queue_state`] is one queue, [`queue_states`] are all
+//! From the inside out: [`window`], [`aged`] and [`parked`] hold ready jobs, [`feed`] the entries of a stream that a consumer has, [`queue_state`] is one queue, [`queue_states`] are all
 //! of them. [`buckets`] are the rates, [`circuits`] the circuit breakers, [`threads`] and [`handed_out`] the slots, [`shared_limits`] the limits that jobs share
 //! ([`limited`] holds the jobs that wait for one), [`probation`] the time after a crash.
 //! [`state`] puts them together; the other files say what it is told and asked.
@@ -18,6 +18,7 @@ mod buckets;
 mod choose;
 mod circuits;
 mod explain;
+mod feed;
 mod handed_out;
 mod limited;
 mod limits;
@@ -37,6 +38,7 @@ mod withdraw;
 
 pub(crate) use buckets::Reservation;
 pub(crate) use explain::Blocked;
+pub(crate) use feed::{FedPage, FeedRefill};
 pub(crate) use handed_out::RunId;
 pub(crate) use limits::{WindowLimits, WorkerLimits};
 pub(crate) use probation::careful_starts;
@@ -50,6 +52,8 @@ mod after_a_crash;
 mod ageing;
 #[cfg(test)]
 mod every_job_starts;
+#[cfg(test)]
+mod old_pages;
 #[cfg(test)]
 mod shared_by_queues;
 #[cfg(test)]

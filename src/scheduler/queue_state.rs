@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::aged::AgedRows;
 use super::buckets::{Buckets, Gate, Reservation, is_exact};
 use super::circuits::{CircuitWait, Circuits};
+use super::feed::{FedPage, Feed, FeedRefill};
 use super::handed_out::RunId;
 use super::limited::{Limited, LimitedJob};
 use super::limits::{WindowLimits, WorkerLimits};
@@ -14,8 +15,8 @@ use super::parked::Parked;
 use super::shared_limits::{LimitKey, SharedLimits};
 use super::window::Window;
 use crate::job::{
-    AgedPage, AgedRefill, AgedRow, IdMap, IdSet, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record,
-    Refill, Steered, WorkerSettings,
+    AgedPage, AgedRefill, AgedRow, IdMap, IdSet, JobId, KindId, OTHER_KINDS, Order, Priority, QueueId, Rate, ReadyJob,
+    Record, Refill, Steered, WorkerSettings,
 };
 use crate::time::{Due, Now, TimeLine, Timestamp};
 
@@ -74,6 +75,8 @@ pub(crate) struct QueueState {
     plain: Window<Arc<ReadyJob>>,
     /// Ready heads of groups.
     heads: Window<Arc<ReadyJob>>,
+    /// Entries of a stream, if the queue is or was that of a consumer.
+    feed: Option<Box<Feed>>,
     /// Of two jobs of the same priority the head goes first. It changes with each job, so that jobs with and without a
     /// group alternate.
     heads_first: bool,
@@ -113,6 +116,7 @@ impl QueueState {
             circuits: None,
             plain: Window::new(limits),
             heads: Window::new(limits),
+            feed: None,
             heads_first: false,
             aged: None,
             workers: 0,
@@ -137,7 +141,7 @@ impl QueueState {
     /// Whether the queue has a worker that handles the kind, and is not paused.
     pub fn handles(&self, kind: KindId) -> bool {
         !self.paused
-            && self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&kind))
+            && self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(kind))
             && !self.is_kind_paused(kind)
     }
 
@@ -184,6 +188,10 @@ impl QueueState {
 
     /// A row was committed. `taken` says that the job was handed out or is a suspect, so it must not be started from here.
     pub fn arrive(&mut self, job: Arc<ReadyJob>, taken: bool) {
+        if let Some(feed) = self.feed.as_mut().filter(|feed| feed.owns(job.id)) {
+            feed.put_back(job);
+            return;
+        }
         let has_no_worker = self.settings.is_none();
         let parked = self.parked.holds(job.id) || self.limited.holds(job.id);
         if let Some(aged) = &mut self.aged {
@@ -213,6 +221,9 @@ impl QueueState {
     /// The row of a job that was handed out has left the table.
     pub fn settled(&mut self, grouped: bool, id: JobId) {
         self.window(grouped).settled(id);
+        if let Some(feed) = &mut self.feed {
+            feed.settled(id);
+        }
         if let Some(aged) = &mut self.aged {
             aged.settled(id);
         }
@@ -224,7 +235,10 @@ impl QueueState {
     }
 
     pub fn put_back(&mut self, job: Arc<ReadyJob>) {
-        self.window(job.is_grouped()).put_back(job);
+        match self.feed.as_mut().filter(|feed| feed.owns(job.id)) {
+            Some(feed) => feed.put_back(job),
+            None => self.window(job.is_grouped()).put_back(job),
+        }
     }
 
     fn put_back_popped(&mut self, popped: Popped) {
@@ -249,6 +263,32 @@ impl QueueState {
         }
     }
 
+    // --- entries of a stream ------------------------------------------------------------------
+
+    /// The page of entries that is to be read now.
+    pub fn wants_entries(&mut self, queue: QueueId) -> Option<FeedRefill> {
+        let Self { feed, settings, .. } = self;
+        let settings = settings.as_ref().filter(|settings| settings.feeding.is_some())?;
+        feed.as_mut()?.wants_page(queue, || settings.kinds.clone())
+    }
+
+    /// Entries that are to become jobs.
+    pub fn held_up_entries(&mut self) -> Option<Vec<Arc<ReadyJob>>> {
+        self.settings.as_ref().filter(|settings| settings.feeding.is_some())?;
+        self.feed.as_mut()?.held_up()
+    }
+
+    /// The entries that are in memory. `None` if the queue is not that of a consumer.
+    pub fn feed(&mut self) -> Option<&mut Feed> {
+        self.feed.as_deref_mut()
+    }
+
+    pub fn fed(&mut self, page: FedPage, is_handed_out: impl Fn(JobId) -> bool) {
+        if let Some(feed) = &mut self.feed {
+            feed.fed(page, is_handed_out);
+        }
+    }
+
     // --- ageing -------------------------------------------------------------------------------
 
     /// Whether there may be jobs that become more urgent while they wait.
@@ -265,9 +305,10 @@ impl QueueState {
             return None;
         }
         let Self { aged, settings, steered, .. } = self;
-        let paused = |kind: &KindId| steered.as_ref().is_some_and(|steered| steered.paused_kinds.contains(kind));
-        let kinds =
-            || settings.iter().flat_map(|settings| &settings.kinds).copied().filter(|kind| !paused(kind)).collect();
+        let kinds = || {
+            let kinds = settings.as_ref().map(|settings| settings.kinds.clone()).unwrap_or_default();
+            kinds.without(paused_kinds(steered.as_deref()))
+        };
         aged.as_mut()?.wants_page(queue, kinds)
     }
 
@@ -336,6 +377,7 @@ impl QueueState {
     /// Nothing of the queue is in the file any more. A page that is being read is ignored.
     pub fn removed(&mut self) {
         self.restart();
+        self.feed = None;
         self.promoted([None; 2]);
         self.paused = false;
         self.steered = None;
@@ -347,6 +389,9 @@ impl QueueState {
     fn restart_heads(&mut self) {
         self.heads.restart();
         self.parked.clear();
+        if let Some(feed) = &mut self.feed {
+            feed.restart();
+        }
         self.heads_started = 0;
     }
 
@@ -515,6 +560,12 @@ impl QueueState {
         self.limited.set_shares(settings.shared_limits());
         self.workers += 1;
         self.aged = settings.aging.map(|aging| AgedRows::new(aging, self.workers, self.limits));
+        match (&settings.feeding, &mut self.feed) {
+            // Entries of an earlier worker can still be running.
+            (Some(feeding), Some(feed)) if feed.feeding.number == feeding.number => feed.feeding = feeding.clone(),
+            (Some(feeding), feed) => *feed = Some(Box::new(Feed::new(feeding.clone(), self.limits))),
+            (None, _) => {}
+        }
         self.settings = Some(settings);
         self.restart();
     }
@@ -549,7 +600,12 @@ impl QueueState {
 
     /// The limits that the jobs of this kind share.
     pub fn shared_by(&self, kind: KindId) -> Option<&Arc<[LimitKey]>> {
-        self.settings.as_ref()?.shared.get(&kind)
+        let settings = self.settings.as_ref()?;
+        if settings.shared.is_empty() {
+            return None;
+        }
+        let kind = if settings.kinds.is_other(kind) { OTHER_KINDS } else { kind };
+        settings.shared.get(&kind)
     }
 
     /// The next job to start.
@@ -596,7 +652,7 @@ impl QueueState {
                 // Passed over: the row stays in the table, which is read from its start when the kind is resumed.
                 continue;
             }
-            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&job.kind())) {
+            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(job.kind())) {
                 // Passed over: the row stays in the table, and a new worker reads the table from its start.
                 if self.passed_over.len() < PASSED_OVER_KINDS_MAX {
                     self.passed_over.insert(job.kind());
@@ -663,7 +719,7 @@ impl QueueState {
 
     /// The kinds of jobs that were passed over since this state was made, and that the worker still does not handle.
     pub fn passed_over(&self) -> impl Iterator<Item = KindId> {
-        let is_handled = |kind: &KindId| self.settings.as_ref().is_none_or(|settings| settings.kinds.contains(kind));
+        let is_handled = |kind: &KindId| self.settings.as_ref().is_none_or(|settings| settings.kinds.contains(*kind));
         self.passed_over.iter().copied().filter(move |kind| !is_handled(kind))
     }
 
@@ -681,8 +737,14 @@ impl QueueState {
     /// starts: the page may bring a more urgent one.
     fn has_rows(&self) -> bool {
         let has_aged = self.aged.as_ref().is_some_and(|aged| !aged.is_empty());
-        let rows = self.plain.first().is_some() || self.heads.first().is_some() || has_aged;
+        let has_entry = self.feeds() && self.feed.as_ref().is_some_and(|feed| feed.first().is_some());
+        let rows = self.plain.first().is_some() || self.heads.first().is_some() || has_aged || has_entry;
         rows && !self.plain.needs_page() && !self.heads.needs_page()
+    }
+
+    /// Whether its worker is that of a consumer.
+    fn feeds(&self) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.feeding.is_some())
     }
 
     /// Removes and returns the next row: the most urgent one. If several have the same priority, rows that have aged and those of
@@ -696,6 +758,14 @@ impl QueueState {
                 self.window(job.is_grouped()).remove(job.order, job.id);
                 return Popped { job, priority, aged_since: Some(since) };
             }
+        }
+        // The jobs of a consumer's queue were entries before these.
+        if plain.is_none()
+            && head.is_none()
+            && self.feeds()
+            && let Some(job) = self.feed.as_mut().and_then(|feed| feed.pop())
+        {
+            return Popped { priority: job.order.priority, job, aged_since: None };
         }
         let from_heads = match (plain, head) {
             (None, _) => true,
@@ -714,14 +784,14 @@ impl QueueState {
     /// A reservation of this group was answered.
     pub fn reservation_answered(&mut self, group: &Arc<str>) {
         for job in self.parked.answered(group) {
-            self.heads.put_back(job);
+            self.put_back(job);
         }
     }
 
     /// The bucket of this group may be open earlier than was known.
     pub fn group_opened(&mut self, group: &Arc<str>) {
         for job in self.parked.opened(group) {
-            self.heads.put_back(job);
+            self.put_back(job);
         }
     }
 
@@ -735,7 +805,7 @@ impl QueueState {
     pub fn wake_parked(&mut self, now: Now) -> bool {
         let mut woken = false;
         while let Some(job) = self.parked.woken(now.mono) {
-            self.heads.put_back(job);
+            self.put_back(job);
             woken = true;
         }
         if self.may_read_again() && self.parked.is_to_be_read_again(now.mono) {
@@ -761,7 +831,8 @@ impl QueueState {
     /// A page is being read, or a promotion is under way.
     pub fn is_working(&self) -> bool {
         let reads_aged = self.aged.as_ref().is_some_and(AgedRows::is_reading);
-        self.promoting || self.plain.is_reading() || self.heads.is_reading() || reads_aged
+        let reads_entries = self.feed.as_ref().is_some_and(|feed| feed.is_reading());
+        self.promoting || self.plain.is_reading() || self.heads.is_reading() || reads_aged || reads_entries
     }
 }
 

@@ -123,6 +123,11 @@ impl Scheduler {
         self.queues.get(queue).map_or(0, |state| state.slots()).min(self.running_max)
     }
 
+    /// Whether the worker of a queue has no slots, as a taker that asks for no job.
+    pub fn has_no_slots(&self, queue: QueueId) -> bool {
+        self.queues.get(queue).is_some_and(|state| state.slots() == 0)
+    }
+
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.handed_out.running_in(queue)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::Reservation;
+use super::feed::FeedRefill;
 use super::handed_out::RunId;
 use crate::job::{AgedRefill, BucketKey, QueueId, ReadyJob, Refill};
 
@@ -61,6 +62,10 @@ pub(crate) struct Chores {
     pub promote: Vec<QueueId>,
     /// Tokens that must be made durable before they are used.
     pub reserve: Vec<Reservation>,
+    /// Pages of entries of streams to be read.
+    pub entries: Vec<FeedRefill>,
+    /// Entries that are to become jobs.
+    pub held_up: Vec<(QueueId, Vec<Arc<ReadyJob>>)>,
     /// Open circuits that hold nothing any more: their rows are to be removed.
     pub forget_circuits: Vec<BucketKey>,
     /// How long until something changes without a call from outside; `None` if nothing does.
@@ -74,6 +79,8 @@ impl Chores {
         !self.expired.is_empty()
             || !self.refills.is_empty()
             || !self.aged.is_empty()
+            || !self.entries.is_empty()
+            || !self.held_up.is_empty()
             || !self.reserve.is_empty()
             || !self.forget_circuits.is_empty()
     }

@@ -13,7 +13,7 @@ use super::queue_states::QueueStates;
 use super::shared_limits::LimitKey;
 use super::start::Chores;
 use super::threads::Threads;
-use crate::job::{IdSet, QueueId, Steered, WorkerSettings};
+use crate::job::{IdSet, QueueId, Steered, StreamId, WorkerSettings};
 use crate::time::Now;
 
 /// Decides which job may start now. [The module](super) lists its parts.
@@ -42,6 +42,8 @@ pub(crate) struct Scheduler {
     pub(super) stopped: bool,
     /// An operator has paused all queues.
     pub(super) all_paused: bool,
+    /// The queues of consumers that have or had a worker, with the streams from which they are fed.
+    pub(super) feeds: Vec<(QueueId, StreamId)>,
 }
 
 impl Scheduler {
@@ -63,6 +65,7 @@ impl Scheduler {
             suspended: false,
             stopped: false,
             all_paused: false,
+            feeds: Vec::new(),
         }
     }
 
@@ -72,6 +75,10 @@ impl Scheduler {
     pub fn open_queue(&mut self, queue: QueueId, settings: WorkerLimits, now: Now) {
         for (kind, jobs) in &settings.concurrency_of {
             self.handed_out.limits.set(LimitKey::Kind(queue, *kind), *jobs);
+        }
+        if let Some(feeding) = &settings.feeding {
+            self.feeds.retain(|(of, _)| *of != queue);
+            self.feeds.push((queue, feeding.number));
         }
         self.queues.get_or_make(queue).open(settings);
         self.set_breakers(queue);

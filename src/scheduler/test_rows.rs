@@ -42,7 +42,7 @@ pub fn aged_page<'r>(
         let from = refill.from.0[level.0][level.1];
         let is_behind = from.is_some_and(|from| from <= job.order.position);
         let since = marks.waits_since(job.id, &job.record);
-        if let Some(since) = since.filter(|_| is_behind && refill.kinds.contains(&job.kind())) {
+        if let Some(since) = since.filter(|_| is_behind && refill.kinds.contains(job.kind())) {
             seen += 1;
             let counts_as = refill.aging.raised(job.order.priority, now.age.since(since));
             if counts_as < job.order.priority {

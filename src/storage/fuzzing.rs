@@ -5,7 +5,7 @@ use redb::{Key, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::job::{BucketState, CircuitRow, Steered};
+use crate::job::{BindingRow, BucketState, CircuitRow, Steered, TopicRow};
 use crate::storage::life::groups::row::GroupRow;
 use crate::storage::life::unique::Holder;
 use crate::storage::rows::batch::Counters;
@@ -22,7 +22,7 @@ pub(crate) fn row(table: u8, content: &[u8]) {
     let head = [0; 5].as_slice();
     let sealed = |version| Bytes::from(seal(version, [head, content].concat()));
     for row in [Bytes::copy_from_slice(content), sealed(1), sealed(2), sealed(RECORD_VERSION)] {
-        match table % 10 {
+        match table % 12 {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
             2 => plain::<Counters>(&row),
@@ -32,6 +32,8 @@ pub(crate) fn row(table: u8, content: &[u8]) {
             6 => plain::<BucketState>(&row),
             7 => plain::<Holder>(&row),
             8 => plain::<Steered>(&row),
+            9 => plain::<TopicRow>(&row),
+            10 => plain::<BindingRow>(&row),
             _ => plain::<CircuitRow>(&row),
         }
     }

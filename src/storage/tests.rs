@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::job::NewEntry;
 use crate::job::{
     AttemptError, Backoff, BucketState, Callback, Codec, Dependent, Expiry, Extra, FailureKind, FlowEnd, FlowRow,
     JobId, Node, NodeState, OnFailure, Payload, PluginHash, StepRow, StepWhat, What,
 };
+use crate::job::{BindingRow, Destination, TopicRow};
 use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 use crate::job::{CircuitRow, Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
+use crate::job::{ConsumerRow, Cursor, EntryOf, EntryPlace, EntryTag, StreamRow, StreamSettings};
 use crate::job::{
     Definition, JobTemplate, Misfire, Overlap, Plan, Recurrence, ScheduleProgress, ScheduleRow, ScheduledFor,
 };
@@ -24,11 +27,13 @@ use crate::storage::rows::codec::{decode_record, encode, encode_record};
 use crate::storage::rows::flow_rows::{Tell, Untold};
 use crate::storage::rows::place::{Location, Member, Place};
 use crate::storage::rows::queue_row::QueueRow;
+use crate::storage::rows::sections::len_as_job;
 use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tally::Tally;
 use crate::storage::rows::version::SCHEMA_VERSION;
-use crate::time::{Due, SavedTime, TimeLine, Timestamp};
+use crate::storage::streams::PreparedEntry;
+use crate::time::{Due, Now, SavedTime, TimeLine, Timestamp};
 
 /// Rows with their names as text, one per line.
 #[derive(Default)]
@@ -117,6 +122,7 @@ fn tally() -> Tally {
         dead_total: 11,
         cancelled_total: 12,
         blocked: 0,
+        dropped_total: 0,
     }
 }
 
@@ -207,6 +213,28 @@ fn steps() -> [StepRow; 6] {
     what.map(|what| StepRow { at: time(1), what, is_coded: false })
 }
 
+fn stream() -> StreamRow {
+    let settings = StreamSettings::default().max_age(secs(1)).max_bytes(300).max_entries(4).compact();
+    StreamRow { settings, first: 1, next: 300, entries: 5, bytes: 6, compacted_to: 7, ..StreamRow::new(8, time(9)) }
+}
+
+fn consumer() -> ConsumerRow {
+    let mut cursor = Cursor::at(1);
+    cursor.done(3, 5);
+    cursor.done(7, 300);
+    let (stream, name) = ("stream".into(), "consumer".into());
+    ConsumerRow { stream, name, cursor, epoch: 2, lost: 3, created_at: time(4) }
+}
+
+/// An entry in its stream, or one that a consumer has.
+fn entry(offset: Option<u64>) -> Record {
+    let mut record = plain();
+    let of = offset.map(|offset| EntryOf::new("stream".into(), offset));
+    let place = of.map(|of| Arc::new(EntryPlace { of, passed: None }));
+    record.extra_mut().entry = Some(EntryTag { age: time(7), place });
+    record
+}
+
 fn scheduled() -> Record {
     let mut record = plain();
     record.extra_mut().scheduled_for = Some(Box::new(ScheduledFor::new("nightly", time(7))));
@@ -255,6 +283,17 @@ fn schedule() -> ScheduleRow {
         changed_at: time(10),
     };
     ScheduleRow { definition: Definition { plan, job }, progress }
+}
+
+fn binding() -> BindingRow {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    BindingRow {
+        to: Destination::Queue(7),
+        key: Some("order.*".into()),
+        headers_all: vec![header("a", "1")],
+        headers_any: vec![header("b", "2"), header("b", "3")],
+        created_at: time(1),
+    }
 }
 
 fn coded() -> Record {
@@ -371,6 +410,18 @@ fn rows() -> String {
     }
 
     use State::*;
+    rows.row("topics", &TopicRow { alternate: Some(Destination::Queue(7)), mandatory: true, created_at: time(1) });
+    rows.row("topics.plain", &TopicRow { created_at: time(1), ..TopicRow::default() });
+    rows.row("bindings", &binding());
+    rows.row("bindings.stream", &BindingRow { to: Destination::Stream("stream".into()), ..binding() });
+    rows.row("streams", &stream());
+    rows.row("consumers", &consumer());
+    rows.add("record.entry", &encode_record(&entry(None)));
+    rows.add("record.entry_of", &encode_record(&entry(Some(300))));
+    rows.row("meta.identity", &(u128::MAX - 7, 300u32, true));
+    let tally = Tally { dropped_total: 300, ..Tally::default() };
+    rows.row("queues.dropped", &QueueRow { tally, ..QueueRow::new("queue".into()) });
+    rows.numbers("WhenFull.drops", &[WhenFull::DropOldest]);
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
     rows.add("State.in_keys", &[Completed as u8, Cancelled as u8]);
     rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8, TimeLine::Age as u8]);
@@ -451,4 +502,26 @@ fn every_record_of_an_earlier_version_is_read() {
         }
     }
     assert_eq!(read, 3 + 3 + 4);
+}
+
+#[test]
+fn the_length_of_an_entry_as_a_job_is_that_of_its_row() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let text = |rng: &mut fastrand::Rng| "k".repeat(rng.usize(1..200));
+    for _ in 0..2_000 {
+        let payload = Payload::raw(vec![0; rng.usize(0..300)]);
+        let bits = rng.u32(1..60);
+        let (wall, age) = (time(rng.u64(0..1 << 50)), time(rng.u64(0..1 << bits)));
+        let now = Now { wall, age, ..Now::default() };
+        let mut new = NewEntry::new(rng.u32(0..1_000), payload.into(), now);
+        new.key = rng.bool().then(|| text(&mut rng).into());
+        new.generation = rng.u32(0..3);
+        let stored = PreparedEntry::new(new, None).bytes;
+        let mut record = decode_record(TableName::Entries, 0, &stored).unwrap();
+        let group: Option<Arc<str>> = rng.bool().then(|| text(&mut rng).into());
+        let of = EntryOf::new(text(&mut rng).into(), rng.u64(0..1 << bits));
+        let expected = len_as_job(stored.len(), &record, group.as_deref(), &of);
+        record.for_consumer(EntryPlace { of, passed: None }, group);
+        assert_eq!(encode_record(&record).len(), expected, "{record:?}");
+    }
 }

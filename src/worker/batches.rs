@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{CONCURRENCY_DEFAULT, WorkerBuilder};
+use super::{ANY_KIND, CONCURRENCY_DEFAULT, WorkerBuilder};
 use crate::error::Error;
-use crate::handler::{Batch, BatchHandler, Run, erase_batch, erase_batch_raw};
-use crate::job::Kind;
+use crate::handler::{Batch, BatchHandler, Run, erase_batch, erase_batch_any, erase_batch_raw};
+use crate::job::{Kind, Payload};
 
 impl WorkerBuilder {
     /// Handles jobs of kind `T` with an async function that gets many of them with one call. Use it where the work for many
@@ -66,6 +66,12 @@ impl WorkerBuilder {
         self.with(kind, erase_batch_raw(batch, handler))
     }
 
+    /// Handles the jobs of all kinds that have no handler of their own like [`handle_batch`](Self::handle_batch), with the payloads
+    /// as they were enqueued. A batch can have jobs of several kinds.
+    pub fn handle_batch_any<Args>(self, batch: Batch, handler: impl BatchHandler<Payload, Args>) -> Self {
+        self.with(ANY_KIND, erase_batch_any(batch, handler))
+    }
+
     /// The kinds with a batch handler, and how their batches form.
     fn batches(&self) -> impl Iterator<Item = (&str, Batch)> {
         self.handlers.iter().filter_map(|(kind, handler)| match &handler.run {
@@ -75,7 +81,7 @@ impl WorkerBuilder {
     }
 
     /// How many slots the worker has.
-    pub(super) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         let largest = self.batches().map(|(_, batch)| batch.jobs_max).max().unwrap_or_default();
         self.concurrency.unwrap_or(CONCURRENCY_DEFAULT.max(largest))
     }

@@ -173,7 +173,7 @@ impl Writer {
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
     let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
-    let (deduplicated, names) = (batch.deduplicated, batch.new_names());
+    let (deduplicated, publishes, names) = (batch.deduplicated, batch.publishes, batch.new_names());
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
         Command::StartMark(mark) => mark.apply(batch),
@@ -184,7 +184,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
         Err(refusal) if batch.writes() == writes => {
             batch.changes.truncate(changes);
             batch.events.truncate(events);
-            batch.deduplicated = deduplicated;
+            (batch.deduplicated, batch.publishes) = (deduplicated, publishes);
             batch.forget_names_since(names);
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),

@@ -4,12 +4,15 @@ use super::command::Command;
 use super::jobs::JobNews;
 use crate::error::{Error, panics};
 use crate::events::Event;
+use crate::storage::StreamNews;
 
 /// The effects of one or more commits.
 #[derive(Default)]
 pub(crate) struct Committed {
     /// The effects for the dispatch of jobs.
     pub jobs: JobNews,
+    /// What is told of streams.
+    pub streams: StreamNews,
     pub events: Vec<Event>,
     /// Commands and their results.
     pub(super) answers: Vec<(Command, Result<(), Error>)>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::command::Command;
 use super::commands::{self, Finish};
 use crate::error::Error;
-use crate::job::{Caller, Change, EndedJob, JobId};
+use crate::job::{Caller, Change, EndedJob, IdSet, JobId};
 use crate::storage::{Batch, NotedExpiries, NotedFlows, NotedSchedules, Reader};
 
 /// What the writer keeps of the jobs between commits.
@@ -70,7 +70,7 @@ pub(super) fn drop_marks_of_the_finished(commands: &mut [Command]) {
     if !commands.iter().any(|command| matches!(command, Command::StartMark(_))) {
         return;
     }
-    let finished: HashSet<JobId> = commands
+    let finished: IdSet = commands
         .iter()
         .filter_map(|command| match command {
             Command::Finish(finish) => Some(finish.id()),

@@ -103,11 +103,12 @@ impl Writer {
             jobs.into_iter().map(|StagedJob { job, claim }| (claim, job)).unzip();
         let operations = jobs.len() + changes.len();
         let store = self.store.clone();
+        let listening = listening || self.events_to.is_some();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.jobs.marks, now, listening);
         batch.touch();
         batch.awaited = self.prepare.ends_are_awaited();
         let written = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
-            .and_then(|()| batch.room_for_all(&jobs, |_, n| Ok(claims[n])))
+            .and_then(|()| batch.room_for_all(&jobs, &*self.prepare, |_, n| Ok(claims[n])))
             .and_then(|()| {
                 // The answers that the guard has given hold: nothing of the jobs has changed since.
                 let mut staged = jobs.iter_mut().zip(claims);
@@ -119,7 +120,7 @@ impl Writer {
                 changes.into_iter().try_for_each(|change| change(&tx))
             });
         let sealed = match written {
-            Ok(_) => batch.close().map_err(Error::from),
+            Ok(_) => self.keep_events(&mut batch).and_then(|()| Ok(batch.close()?)),
             Err(error) => {
                 drop(batch);
                 Err(error)

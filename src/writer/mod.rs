@@ -28,8 +28,8 @@ mod waiting_room;
 
 pub(crate) use command::Command;
 pub(crate) use commands::{
-    CountFailure, DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, NoteId, PutStep, PutWhat, Retried, Transact,
-    Transacted, cause_of, expire_passed, log_failed_hook,
+    CountFailure, DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, NoteId, Publish, PublishAnswer, PutStep,
+    PutWhat, Retried, Transact, Transacted, cause_of, expire_passed, log_failed_hook,
 };
 pub(crate) use commands::{bulk, control, dead_letters, queues, schedules, upkeep};
 pub(crate) use committed::Committed;

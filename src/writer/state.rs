@@ -36,6 +36,8 @@ pub(crate) struct Writer {
     pub(super) to_retry: Vec<Command>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) occupied: Occupied,
+    /// The stream that keeps the events of commits.
+    pub(super) events_to: Option<Arc<str>>,
     /// Measures how long commits take.
     pub(super) time: TimeReader,
 }
@@ -64,6 +66,7 @@ impl Writer {
             to_retry: Vec::new(),
             metrics,
             occupied,
+            events_to: None,
             time,
         }
     }
@@ -126,12 +129,17 @@ impl Writer {
         }
         let changes_queues = !sealed.rows.is_empty() || !sealed.removed.is_empty();
         self.room_made |= changes_queues && !self.waiting.is_empty();
+        self.metrics.published(sealed.publishes.published, sealed.publishes.unrouted);
+        if let Some(topics) = sealed.topics {
+            self.store.catalog.topics.set(topics);
+        }
         self.jobs.note_marks(sealed.marked, sealed.unmarked);
         self.store.catalog.committed(sealed.rows, &sealed.kinds, &sealed.removed);
         self.store.catalog.recent.note(&sealed.changes);
         committed.jobs.expiries = committed.jobs.expiries.and_then(sealed.expiries);
         committed.jobs.schedules = committed.jobs.schedules.and_then(sealed.schedules);
         committed.jobs.flows = committed.jobs.flows.and_then(sealed.flows);
+        append(&mut committed.streams.grown, sealed.streams.grown);
         append(&mut committed.jobs.callers, sealed.callers);
         append(&mut committed.jobs.cancels, sealed.cancels);
         append(&mut committed.jobs.ends, sealed.ends);

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::job::{Coder, JobId, NewJob, QueueId, StoredPayload, Withdraw, Withdrawn};
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Store};
-use crate::storage::{Opening, Prepared};
+use crate::storage::{Opening, Prepared, PreparedEntry};
 use crate::time::{Now, SystemClock, TimeReader};
 use crate::transaction::Prepare;
 
@@ -48,6 +48,22 @@ impl Prepare for NoPrepare {
         unreachable!("no test makes a flow")
     }
 
+    fn prepare_message(&self, _: NewJob) -> Result<Prepared, Error> {
+        Err(Error::Closed)
+    }
+
+    fn has_enqueue_hooks(&self) -> bool {
+        false
+    }
+
+    fn queue_name(&self, _: QueueId) -> Arc<str> {
+        unreachable!("no test publishes")
+    }
+
+    fn queue_removals(&self) -> u32 {
+        0
+    }
+
     fn payload_bytes_max(&self) -> usize {
         unreachable!("no test prepares a payload")
     }
@@ -66,6 +82,14 @@ impl Prepare for NoPrepare {
 
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
         Err(Error::Closed)
+    }
+
+    fn prepare_entries(&self, _: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<PreparedEntry>, Error> {
+        unreachable!("no entries in these tests")
+    }
+
+    fn prepare_entry_of(&self, _: &Prepared) -> PreparedEntry {
+        unreachable!("no entries in these tests")
     }
 
     fn prepare_many(&self, _: &str, _: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {

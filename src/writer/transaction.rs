@@ -86,6 +86,7 @@ impl Writer {
         behind: Behind,
         When { now, listening }: When,
     ) -> Tried {
+        let listening = listening || self.events_to.is_some();
         let mut batch =
             Batch::new(&txn, &store.catalog, self.counters, &jobs.marks, now, listening).with_limits(self.limits);
         batch.awaited = self.prepare.ends_are_awaited();
@@ -106,7 +107,9 @@ impl Writer {
                         let nothing = batch.discard();
                         store.abort(txn).map(|()| (nothing, Duration::ZERO))
                     }
-                    _ => batch.close().map_err(Error::from).and_then(|sealed| Ok((sealed, self.make_durable(txn)?))),
+                    _ => (self.keep_events(&mut batch))
+                        .and_then(|()| Ok(batch.close()?))
+                        .and_then(|sealed| Ok((sealed, self.make_durable(txn)?))),
                 };
                 match sealed {
                     Ok((sealed, took)) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed), took },

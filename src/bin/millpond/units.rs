@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-/// Parses a duration such as `500ms`, `30s` or `2m`.
+/// Parses a duration such as `500ms`, `30s`, `2m`, `12h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let milliseconds = match unit {
         "ms" => Some(1),
         "s" => Some(1_000),
         "m" | "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
         _ => None,
     };
     let whole = milliseconds.zip(number.parse::<u64>().ok()).and_then(|(unit, number)| number.checked_mul(unit));
-    whole.map(Duration::from_millis).ok_or_else(|| "a whole number and `ms`, `s` or `m`, as in `30s`".to_owned())
+    whole
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a whole number and `ms`, `s`, `m`, `h` or `d`, as in `30s`".to_owned())
 }
 
 /// Parses a size such as `64MiB`, `64M`, `512KiB` or `1048576`. All units are powers of 1,024.
@@ -50,6 +54,8 @@ mod tests {
     fn only_a_whole_number_with_a_known_unit_is_a_duration_or_a_size() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("36h"), Ok(Duration::from_secs(129_600)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
         assert_eq!((bytes("64MiB"), bytes("64M"), bytes("1024")), (Ok(64 << 20), Ok(64 << 20), Ok(1 << 10)));
         for wrong in ["", "5", "s", "-5s", "1.5s", "18446744073709551615m"] {
             assert!(duration(wrong).is_err(), "{wrong}");

@@ -3,12 +3,12 @@
 use super::super::api::Done;
 
 /// One thing was changed.
-pub(super) fn done(message: String) -> Done {
+pub(in crate::dashboard) fn done(message: String) -> Done {
     Done { changed: 1, message, ..Done::default() }
 }
 
 /// Nothing was changed.
-pub(super) fn unchanged(message: String) -> Done {
+pub(in crate::dashboard) fn unchanged(message: String) -> Done {
     Done { message, ..Done::default() }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn enqueue(pond: &Millpond, job: api::NewJob) -> Result<Done, Problem
     Ok(Done { id: Some(id.to_string()), ..said })
 }
 
-fn new_job(job: api::NewJob) -> Result<NewJob, Problem> {
+pub(in crate::dashboard) fn new_job(job: api::NewJob) -> Result<NewJob, Problem> {
     let json = Some(job.payload).filter(|payload| job.payload_text.is_none() || !payload.is_null());
     let payload = given_payload(json, job.payload_text)?;
     let mut new = NewJob::json(job.kind, &payload).tags(job.tags).headers(job.headers);
@@ -37,6 +37,9 @@ fn new_job(job: api::NewJob) -> Result<NewJob, Problem> {
     }
     if let Some(key) = job.key {
         new = new.unique_key(key);
+    }
+    if let Some(entry) = job.entry {
+        new = new.entry(entry.stream, entry.offset);
     }
     if let Some(key) = job.idempotency_key {
         new = new.idempotency_key(key);

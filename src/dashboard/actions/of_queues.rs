@@ -59,7 +59,10 @@ pub(super) fn act(pond: &Millpond, action: Action) -> Result<Done, Problem> {
         Action::ObliterateQueue { queue } => {
             let gone = queues::find(pond, &queue)?.obliterate().wait()?;
             let (jobs, schedules) = (gone.jobs, gone.schedules);
-            let message = format!("queue {queue} is removed, with {jobs} jobs and {schedules} schedules");
+            let bindings = gone.bindings;
+            let message = format!(
+                "queue {queue} is removed, with {jobs} jobs and {schedules} schedules, and {bindings} bindings of topics"
+            );
             Ok(Done { changed: jobs, message, ..Done::default() })
         }
         Action::RenameQueue { queue, to } => {

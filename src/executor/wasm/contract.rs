@@ -21,6 +21,7 @@ wasmtime::component::bindgen!({
 
 // `self::`, because in doc tests there is also a crate named `millpond`.
 pub(super) use self::millpond::jobs::{
-    attempt, clock, config, enqueue, flow, log, outbound_http, outcome, progress, random, state, steps, types,
+    attempt, clock, config, enqueue, flow, log, outbound_http, outcome, progress, random, state, steps, streams,
+    topics, types,
 };
 pub(super) use exports::millpond::jobs::handler::HandleError;

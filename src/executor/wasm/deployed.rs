@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::grant::{Grant, What};
 use super::host::Host;
 use super::limits::PluginLimits;
+use super::overlay::To;
 use super::sandbox::{PluginPlaces, Sandbox};
 use super::service::Service;
 use super::watched::WatchedFile;
@@ -55,11 +56,14 @@ impl Deployed {
         Self { setting, host, sandbox, service, places: sandbox.places() }
     }
 
-    /// Whether the plugin is granted follow-up jobs of this kind into this queue. `own` is the queue of the running
-    /// job.
-    pub fn may_enqueue(&self, kind: &str, queue: &str, own: &str) -> bool {
-        self.grants.iter().any(|grant| match &grant.what {
-            What::Enqueue { kind: granted, queue: into } => granted == kind && into.as_deref().unwrap_or(own) == queue,
+    /// Whether the plugin is granted jobs, entries or messages of this kind there. `own` is the queue of the running job.
+    pub fn may_send(&self, kind: &str, to: &To, own: &str) -> bool {
+        self.grants.iter().any(|grant| match (&grant.what, to) {
+            (What::Enqueue { kind: granted, queue: into }, To::Queue(queue)) => {
+                granted == kind && into.as_deref().unwrap_or(own) == &**queue
+            }
+            (What::Append { kind: granted, stream: to }, To::Stream(stream)) => granted == kind && to == stream,
+            (What::Publish { kind: granted, topic: to }, To::Topic { topic, .. }) => granted == kind && to == topic,
             _ => false,
         })
     }

@@ -1,4 +1,4 @@
-//! A follow-up job that a guest has created and not enqueued yet.
+//! A follow-up job, an entry or a message that a guest has created and not enqueued, appended or published yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use millpond_rules::attempt::LABEL_BYTES;
 use millpond_rules::{HEADERS_BYTES_MAX, TAGS_MAX};
 
 use crate::error::Error;
-use crate::job::{Codec, Labels, NewJob, Priority, Unique};
+use crate::job::{Codec, Labels, NewJob, Payload, Priority, Unique};
 
-/// A follow-up job that the guest has created and not enqueued yet. Its options are checked when it is enqueued.
+/// A follow-up job that the guest has created and not enqueued yet, or an entry or a message. Its options are checked when it is
+/// enqueued, appended or published.
 #[derive(Clone, Debug)]
 #[doc(hidden)]
 pub struct Draft {
@@ -19,7 +20,7 @@ pub struct Draft {
     pub queue: Option<String>,
     pub delay: Duration,
     pub expiry: Option<Duration>,
-    pub priority: Priority,
+    pub priority: Option<Priority>,
     pub max_attempts: Option<u32>,
     pub timeout: Option<Duration>,
     pub weight: Option<u32>,
@@ -106,7 +107,7 @@ impl Draft {
             queue: None,
             delay: Duration::ZERO,
             expiry: None,
-            priority: Priority::default(),
+            priority: None,
             max_attempts: None,
             timeout: None,
             weight: None,
@@ -188,9 +189,22 @@ impl Draft {
         Ok(())
     }
 
+    /// # Errors
+    /// It has a queue, and is an entry or a message.
+    pub fn check_without_queue(&self) -> Result<(), String> {
+        match self.queue {
+            None => Ok(()),
+            Some(_) => Err("a queue is set, and it does not go into one: leave out set-queue".to_owned()),
+        }
+    }
+
     pub fn job(&self) -> NewJob {
-        let mut job = NewJob::encoded(self.kind.clone(), codec(&self.payload), self.payload.clone());
-        job = job.priority(self.priority).with_generation(self.generation);
+        let payload = Payload { codec: codec(&self.payload), bytes: self.payload.clone() };
+        let mut job = NewJob::encoded(self.kind.clone(), payload);
+        job = job.with_generation(self.generation);
+        if let Some(priority) = self.priority {
+            job = job.priority(priority);
+        }
         if !self.delay.is_zero() {
             job = job.delay(self.delay);
         }

@@ -44,10 +44,43 @@ impl From<EnqueueGrant> for Grant {
     }
 }
 
+/// A grant to append entries, from [`Grant::append`]. [`to_stream`](Self::to_stream) completes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct AppendGrant {
+    kind: String,
+}
+
+impl AppendGrant {
+    /// Grants the entries in this stream. To allow several streams, add a grant for each.
+    pub fn to_stream(self, stream: impl Into<String>) -> Grant {
+        Grant { what: What::Append { kind: self.kind, stream: stream.into() } }
+    }
+}
+
+/// A grant to publish messages, from [`Grant::publish`]. [`to_topic`](Self::to_topic) completes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct PublishGrant {
+    kind: String,
+}
+
+impl PublishGrant {
+    /// Grants the messages to this topic, with any routing key: they go into each queue and each stream that is bound to it. To
+    /// allow several topics, add a grant for each.
+    pub fn to_topic(self, topic: impl Into<String>) -> Grant {
+        Grant { what: What::Publish { kind: self.kind, topic: topic.into() } }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// Follow-up jobs of this kind into this queue, or into the queue of the running job if it is `None`.
     Enqueue { kind: String, queue: Option<String> },
+    /// Entries of this kind in this stream.
+    Append { kind: String, stream: String },
+    /// Messages of this kind to this topic.
+    Publish { kind: String, topic: String },
     /// Rate limits, which hold other jobs of the queue back.
     RateLimit,
     /// The results of the other jobs of the job's flow.
@@ -66,6 +99,8 @@ impl fmt::Display for Grant {
         match &self.what {
             What::Enqueue { kind, queue: Some(queue) } => write!(f, "enqueue {kind:?} into {queue:?}"),
             What::Enqueue { kind, queue: None } => write!(f, "enqueue {kind:?} into the queue of its job"),
+            What::Append { kind, stream } => write!(f, "append {kind:?} to the stream {stream:?}"),
+            What::Publish { kind, topic } => write!(f, "publish {kind:?} to the topic {topic:?}"),
             What::RateLimit => f.write_str("limit rates"),
             What::FlowResults => f.write_str("read the results of its flow"),
             #[cfg(feature = "wasm-http")]
@@ -81,6 +116,26 @@ impl Grant {
     /// queue](EnqueueGrant::to_queue).
     pub fn enqueue(kind: impl Into<String>) -> EnqueueGrant {
         EnqueueGrant { kind: kind.into(), queue: None }
+    }
+
+    /// Allows entries of this kind in a [stream](AppendGrant::to_stream). They are appended in the commit of the job's completion.
+    ///
+    /// ```
+    /// let totals = millpond::Grant::append("total").to_stream("totals");
+    /// assert_eq!(totals.to_string(), r#"append "total" to the stream "totals""#);
+    /// ```
+    pub fn append(kind: impl Into<String>) -> AppendGrant {
+        AppendGrant { kind: kind.into() }
+    }
+
+    /// Allows messages of this kind to a [topic](PublishGrant::to_topic). They are published in the commit of the job's completion.
+    ///
+    /// ```
+    /// let shipped = millpond::Grant::publish("shipped").to_topic("orders");
+    /// assert_eq!(shipped.to_string(), r#"publish "shipped" to the topic "orders""#);
+    /// ```
+    pub fn publish(kind: impl Into<String>) -> PublishGrant {
+        PublishGrant { kind: kind.into() }
     }
 
     /// Allows the plugin to say that a service has limited its rate, as [`Outcome::rate_limited`](crate::Outcome::rate_limited)
@@ -171,22 +226,24 @@ impl Grant {
     /// # Errors
     /// A kind, a queue or a host in the grant is not valid.
     pub(super) fn check(&self) -> Result<(), PluginError> {
-        let wrong = |what, reason| Err(PluginError::Misconfigured { what, reason });
         match &self.what {
-            What::Enqueue { kind, queue } => {
-                let names = [("kind", Some(kind)), ("queue", queue.as_ref())];
-                for (what, name) in names {
-                    if let Some(Err(error)) = name.map(|name| check_name(what, name)) {
-                        return wrong("grant `enqueue`", error.to_string());
-                    }
-                }
-                Ok(())
-            }
+            What::Enqueue { kind, queue } => names("grant `enqueue`", kind, "queue", queue.as_deref()),
+            What::Append { kind, stream } => names("grant `append`", kind, "stream", Some(stream)),
+            What::Publish { kind, topic } => names("grant `publish`", kind, "topic", Some(topic)),
             What::RateLimit | What::FlowResults => Ok(()),
             #[cfg(feature = "wasm-http")]
-            What::Http(allow) => allow.check().or_else(|reason| wrong("grant `http`", reason)),
+            What::Http(allow) => {
+                allow.check().map_err(|reason| PluginError::Misconfigured { what: "grant `http`", reason })
+            }
             #[cfg(feature = "wasm-wasi")]
             What::Stdio => Ok(()),
         }
     }
+}
+
+/// # Errors
+/// The kind or the name of where it goes is not valid.
+fn names(grant: &'static str, kind: &str, what: &'static str, to: Option<&str>) -> Result<(), PluginError> {
+    let checked = check_name("kind", kind).and_then(|()| to.map_or(Ok(()), |to| check_name(what, to)));
+    checked.map_err(|error| PluginError::Misconfigured { what: grant, reason: error.to_string() })
 }

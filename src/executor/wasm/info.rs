@@ -55,10 +55,9 @@ impl PluginInfo {
     pub(super) fn of(version: &Version, setting: Setting, bytes: &[u8]) -> Self {
         let component = version.component();
         let (ty, engine) = (component.component_type(), component.engine());
-        let imports = ty.imports(engine).map(|(name, item)| PluginImport {
-            interface: name.to_owned(),
-            functions: functions(&item.ty, engine),
-            grant: wants::grant(name),
+        let imports = ty.imports(engine).map(|(name, item)| {
+            let functions = functions(&item.ty, engine);
+            PluginImport { interface: name.to_owned(), grant: wants::grant(name, &functions), functions }
         });
         let needs = component.resources_required();
         Self {

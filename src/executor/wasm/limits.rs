@@ -60,11 +60,11 @@ pub struct PluginLimits {
     pub state_keys: u64,
     /// The most bytes of the plugin's state in all, keys and values together.
     pub state_bytes: u64,
-    /// The most follow-up jobs of one attempt.
+    /// The most follow-up jobs, entries of streams and messages of topics of one attempt together.
     pub follow_ups: u32,
-    /// The most bytes of one attempt's follow-up jobs together: payloads, tags and headers.
+    /// The most bytes of one attempt's follow-up jobs, entries and messages together: payloads, tags and headers.
     pub follow_up_bytes: usize,
-    /// The longest chain of follow-up jobs, each enqueued by the one before it.
+    /// The longest chain of follow-up jobs and entries, each made by a plugin that had the one before it.
     pub generations: u32,
     #[serde(rename = "rate_limit_time_ms", serialize_with = "in_milliseconds")]
     /// The longest time for which a rate limit of the plugin holds other jobs back.
@@ -165,14 +165,15 @@ limits! {
     state_keys: u64;
     /// Sets the most bytes of the plugin's state in all, keys and values together. Default: 64 MiB.
     state_bytes: u64;
-    /// Sets the most follow-up jobs of one attempt. Default: 100.
+    /// Sets the most follow-up jobs, entries of streams and messages of topics of one attempt together. Default: 100. A message counts
+    /// once, whatever is bound to its topic.
     follow_ups: u32;
-    /// Sets the most bytes of one attempt's follow-up jobs together: payloads, tags and headers, and 64 bytes more for each tag
-    /// and each header. Default: 1 MiB.
+    /// Sets the most bytes of one attempt's follow-up jobs, entries and messages together: payloads, tags and headers, and 64 bytes
+    /// more for each tag and each header. Default: 1 MiB.
     follow_up_bytes: usize;
-    /// Sets the longest chain of follow-up jobs, each enqueued by the one before it. Default: 16. A job that is not a
-    /// follow-up has generation 0, its follow-up jobs have generation 1, and so on. The limit prevents a plugin from
-    /// enqueueing jobs for itself forever.
+    /// Sets the longest chain of follow-up jobs and entries, each made by a plugin that had the one before it. Default: 16. A job
+    /// or an entry that the application has made has generation 0, what a plugin makes of it has generation 1, and so on. The limit
+    /// prevents a plugin from making jobs or entries for itself forever.
     generations: u32;
     /// Sets the longest time for which a rate limit of the plugin holds other jobs back. Default: 1 hour, for which services ask
     /// in practice. A plugin that asks for more gets this. It needs [`Grant::rate_limit`](crate::Grant::rate_limit).

@@ -3,7 +3,7 @@
 //! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`compiler`], [`wants`],
 //! [`version`]), on the thread that registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`],
 //! [`places`], [`attempt`]). Its calls to the host are counted against its budgets ([`guest`], [`meter`], [`imports`]),
-//! and what it writes stays in memory until its job is done ([`overlay`], [`draft`]). The executor enforces the timeout, as for
+//! and what it writes stays in memory until its job is done ([`overlay`], [`draft`], [`staging`]). The executor enforces the timeout, as for
 //! every attempt: a guest that computes yields at each tick ([`ticker`]), and is dropped there if its time is over. A
 //! guest that computes for longer moves to a thread for guests ([`elsewhere`], [`pace`]), so that the application's
 //! tasks do not wait for it.
@@ -42,6 +42,7 @@ mod sandbox;
 mod scan;
 mod service;
 mod serving;
+mod staging;
 mod ticker;
 mod version;
 mod wants;
@@ -50,7 +51,7 @@ mod warm;
 mod wasi;
 mod watched;
 
-pub use grant::{EnqueueGrant, Grant};
+pub use grant::{AppendGrant, EnqueueGrant, Grant, PublishGrant};
 pub use handle::PluginHandle;
 pub(crate) use host::{Host, Turn};
 #[cfg(feature = "wasm-http")]

@@ -1,4 +1,4 @@
-//! What an attempt has written: state and follow-up jobs. Nothing else sees it until it commits with the job's
+//! What an attempt has written: state, follow-up jobs, entries and messages. Nothing else sees it until it commits with the job's
 //! completion. If the job does not complete, it is dropped.
 
 use std::sync::Arc;
@@ -8,11 +8,19 @@ use crate::error::BoxError;
 use crate::storage::{StateWrite, Usage};
 use crate::transaction::{StateWrites, Transaction};
 
-/// A follow-up job that was accepted.
+/// A follow-up job, an entry or a message that was accepted.
 #[derive(Debug)]
 pub(super) struct FollowUp {
-    pub queue: Arc<str>,
+    pub to: To,
     pub draft: Draft,
+}
+
+/// Where a follow-up goes.
+#[derive(Debug)]
+pub(super) enum To {
+    Queue(Arc<str>),
+    Stream(String),
+    Topic { topic: String, key: String },
 }
 
 #[derive(Default)]
@@ -22,6 +30,7 @@ pub(super) struct Overlay {
     pub put_bytes: u64,
     /// The plugin's usage in the file, once it was read.
     pub usage: Option<Usage>,
+    /// In the order of the guest's calls.
     pub follow_ups: Vec<FollowUp>,
     /// The bytes of `follow_ups`, as their quota counts them.
     pub bytes: usize,
@@ -38,8 +47,12 @@ impl Overlay {
         if !self.writes.is_empty() {
             tx.keep(plugin, &self.writes, quota)?;
         }
-        for FollowUp { queue, draft } in &self.follow_ups {
-            tx.enqueue(queue, draft.job())?;
+        for FollowUp { to, draft } in &self.follow_ups {
+            match to {
+                To::Queue(queue) => drop(tx.enqueue(queue, draft.job())?),
+                To::Stream(stream) => drop(tx.append(stream, draft.job())?),
+                To::Topic { topic, key } => drop(tx.publish(topic, key, draft.job())?),
+            }
         }
         Ok(())
     }

@@ -13,11 +13,12 @@ use super::scan::starts_within;
 use crate::error::PluginError;
 
 /// The export that makes a component a handler.
-pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.2";
+pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.3";
 
 /// The interfaces of the contract that every plugin can import.
-const OFFERED: [&str; 12] = [
-    "types", "attempt", "outcome", "log", "config", "state", "enqueue", "steps", "flow", "progress", "clock", "random",
+const OFFERED: [&str; 14] = [
+    "types", "attempt", "outcome", "log", "config", "state", "enqueue", "steps", "flow", "streams", "topics",
+    "progress", "clock", "random",
 ];
 
 /// The interface of the contract that a plugin can import if it is granted hosts.
@@ -152,10 +153,14 @@ fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)
 }
 
-/// The grant that calls of this import need, as Rust code.
-pub(super) fn grant(import: &str) -> Option<&'static str> {
+/// The grant that calls of these functions of an import need, as Rust code.
+pub(super) fn grant(import: &str, functions: &[String]) -> Option<&'static str> {
     match interface(import) {
+        // What makes entries and messages is in this interface too, and needs no grant of its own.
+        Some("enqueue") if !functions.iter().any(|function| function.starts_with("enqueue")) => None,
         Some("enqueue") => Some("Grant::enqueue(kind)"),
+        Some("streams") => Some("Grant::append(kind).to_stream(name)"),
+        Some("topics") => Some("Grant::publish(kind).to_topic(name)"),
         Some("outcome") => Some("Grant::rate_limit()"),
         Some("flow") => Some("Grant::flow_results()"),
         Some(HTTP) => Some(HTTP_GRANT),

@@ -19,6 +19,7 @@ use super::alarm::Alarm;
 use super::callers::Callers;
 use super::cancels::Cancels;
 use super::commit_turn::CommitTurn;
+use super::entry_ids::EntryIds;
 use super::expiries::Expiries;
 use super::flow_times::FlowTimes;
 use super::schedule_times::ScheduleTimes;
@@ -27,6 +28,7 @@ use crate::events::EventBus;
 use crate::executor::{Binding, Executor};
 use crate::handler::Middleware;
 use crate::job::{Change, IdMap, QueueId};
+use crate::links::Registry;
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use crate::storage::Store;
@@ -80,6 +82,8 @@ pub(crate) struct Engine {
     pub(super) prepare: Arc<dyn Prepare>,
     pub(super) to_writer: WriterSender,
     pub(super) bus: Arc<EventBus>,
+    /// The links that run in this process.
+    pub(super) links: Arc<Registry>,
     pub(super) executor: Executor,
     pub(super) metrics: Arc<Metrics>,
     pub(super) config: Config,
@@ -95,6 +99,9 @@ pub(crate) struct Engine {
     pub(super) flow_times: FlowTimes,
     /// Tells the threads that wait that something has changed: an attempt ended, a commit was made.
     pub(super) moved: Notify,
+    /// Tells readers of streams that there are new entries.
+    pub(super) grown: Notify,
+    pub(super) entry_ids: EntryIds,
     /// Steps of the engine itself that the writer has not answered yet.
     pub(super) own_steps: AtomicUsize,
     pub(super) health: Health,
@@ -137,6 +144,7 @@ pub(super) struct Parts {
     pub prepare: Arc<dyn Prepare>,
     pub to_writer: WriterSender,
     pub bus: Arc<EventBus>,
+    pub links: Registry,
     pub metrics: Arc<Metrics>,
     pub occupied: Occupied,
     pub executor: Executor,
@@ -154,6 +162,7 @@ impl Engine {
         let dead_before = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.dead_total).sum();
         Self {
             opened: parts.time.now(),
+            links: Arc::new(parts.links),
             store: parts.store,
             time: parts.time,
             prepare: parts.prepare,
@@ -172,6 +181,8 @@ impl Engine {
             schedule_times: ScheduleTimes::default(),
             flow_times: FlowTimes::default(),
             moved: Notify::new(),
+            grown: Notify::new(),
+            entry_ids: EntryIds::default(),
             own_steps: AtomicUsize::new(0),
             health: Health::default(),
             stop: StopState::default(),
@@ -222,6 +233,11 @@ impl Engine {
         let wakes = !changes.is_empty() && self.scheduler().apply(changes);
         self.moved.notify_waiters();
         wakes
+    }
+
+    /// 128 random bits.
+    pub fn new_id(&self) -> u128 {
+        self.seeds.id()
     }
 
     pub fn wake_dispatcher(&self) {

@@ -1,5 +1,7 @@
 //! The engine's random numbers. An engine that was given a seed makes the same ones in every run.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the engine's random numbers come from.
@@ -17,6 +19,16 @@ impl Seeds {
     /// The next random number, from 0 up to 1.
     pub fn random(&self) -> f64 {
         self.rng().f64()
+    }
+
+    /// 128 random bits. Without a seed they are those of the operating system that the standard library's hash maps get: a generator
+    /// of ours has only 64 bits of them.
+    pub fn id(&self) -> u128 {
+        if self.was_given {
+            return self.rng().u128(..);
+        }
+        let half = |n: u8| u128::from(RandomState::new().hash_one(n));
+        half(0) << 64 | half(1)
     }
 
     /// A generator with the next seed.

@@ -16,6 +16,7 @@ mod key_sweeper;
 mod own_thread;
 mod plugin_watch;
 mod pruner;
+mod stream_sweeper;
 mod unserved_watch;
 mod watchdog;
 
@@ -38,6 +39,7 @@ use gauges::Gauges;
 use key_sweeper::KeySweeper;
 use plugin_watch::PluginWatch;
 use pruner::Pruner;
+use stream_sweeper::StreamSweeper;
 use unserved_watch::UnservedWatch;
 use watchdog::Watchdog;
 
@@ -47,6 +49,7 @@ pub(super) struct Chores {
     pruner: Pruner,
     key_sweeper: KeySweeper,
     bucket_sweeper: BucketSweeper,
+    stream_sweeper: StreamSweeper,
     circuit_sweeper: CircuitSweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
@@ -71,6 +74,7 @@ impl Upkeep for Chores {
             self.key_sweeper.run_once(engine, now),
             self.bucket_sweeper.run_once(engine, now),
             self.circuit_sweeper.run_once(engine, now),
+            self.stream_sweeper.run_once(engine, now),
             self.watchdog.run_once(engine, now),
             self.file_watch.run_once(engine, now),
             self.compactor.run_once(engine, now),

@@ -106,7 +106,7 @@ fn warn_of_queue(engine: &Engine, queue: QueueId) -> bool {
 fn warn_of_kind(engine: &Engine, queue: QueueId, kind: KindId) -> bool {
     let Some(binding) = engine.binding(queue) else { return false };
     let jobs = waiting_of_kind(engine, queue, kind);
-    if jobs == 0 || binding.handlers.contains_key(&kind) {
+    if jobs == 0 || binding.handling(kind).is_some() {
         // Otherwise the next check would read the file for this kind again.
         engine.scheduler().forget_passed_over(queue, kind);
         return false;

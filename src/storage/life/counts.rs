@@ -80,6 +80,18 @@ impl Batch<'_> {
         tally.pending += 1;
     }
 
+    /// An entry of a stream was handled, and was never a job.
+    pub fn count_entry(&mut self, queue: QueueId) {
+        let tally = self.tally(queue);
+        tally.enqueued_total += 1;
+        tally.completed_total += 1;
+    }
+
+    /// A job has made room for a new one. It counts as cancelled as well.
+    pub(super) fn count_dropped(&mut self, queue: QueueId) {
+        self.tally(queue).dropped_total += 1;
+    }
+
     /// Whether the queue has room for one more job.
     pub fn admit(&mut self, job: &Prepared) -> Result<(), Error> {
         self.room_for(job.queue, 1, job.bytes.len() as u64)

@@ -2,11 +2,15 @@
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{JobId, Transition};
+use crate::job::{JobId, QueueId, ReadyJob, State, Transition};
+use crate::storage::life::moved::{Moved, Side, WithHandler};
+use crate::storage::life::ready::ready_key;
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec::encode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::former_queues::FormerQueue;
+use crate::storage::rows::place::{Member, Place};
 use crate::storage::rows::prepared::{NewJobNames, Prepared};
 
 impl Batch<'_> {
@@ -53,6 +57,12 @@ impl Batch<'_> {
     /// Stores a new job, whose key is free if it has one, and gives it its id.
     pub fn insert(&mut self, job: &mut Prepared) -> Result<JobId, Fault> {
         let id = JobId::new(self.next_number());
+        self.enter_with_id(id, job)?;
+        Ok(id)
+    }
+
+    /// Stores a new job under an id that was reserved for it.
+    pub(in crate::storage) fn enter_with_id(&mut self, id: JobId, job: &mut Prepared) -> Result<(), Fault> {
         let queue = job.queue;
         let transition = Transition::Enter { unique_for: job.held_until_ended_for() };
         self.apply(Move {
@@ -69,6 +79,37 @@ impl Batch<'_> {
             let (queue, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(job.record().kind));
             self.event(|| Event::Enqueued { id, queue, kind });
         }
-        Ok(id)
+        Ok(())
+    }
+
+    /// Stores a job that was handed out before it was in the file, where it was handed out from. Dispatch knows it already.
+    pub(in crate::storage) fn place_handed_out(&mut self, queue: QueueId, taken: &ReadyJob) -> Result<(), Fault> {
+        self.touch();
+        let (id, record, bytes) = (taken.id, &taken.record, encode_record(&taken.record));
+        let member = record.group().map(|group| Member { group: group.clone(), parked: false, seq: id.get() });
+        let place = member.clone().map(Place::Member);
+        self.tell_facets(&Moved {
+            id,
+            queue,
+            transition: Transition::Enter { unique_for: None },
+            from: None,
+            to: Some(Side { state: State::Pending, bytes: bytes.len() as u64, record: Some(record) }),
+            was_indexed: false,
+            indexed: place.as_ref(),
+            ended: None,
+            handler: WithHandler::No,
+        })?;
+        match &member {
+            Some(member) => self.put_handed_out_head(queue, taken, member, &bytes)?,
+            None => {
+                self.moved(bytes.len());
+                self.tables.ready()?.insert(ready_key(queue, taken), &*bytes)?;
+            }
+        }
+        if self.listening {
+            let (queue, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(record.kind));
+            self.event(|| Event::Enqueued { id, queue, kind });
+        }
+        Ok(())
     }
 }

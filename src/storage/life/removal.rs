@@ -21,6 +21,9 @@ use crate::storage::rows::place::{Member, Place, is_pointer};
 use crate::storage::rows::tally::Tally;
 use crate::time::{Due, TimeLine, Timestamp};
 
+/// Why a queue cannot be removed or renamed that belongs to a consumer of a stream.
+const OF_CONSUMER: &str = "it is the queue of a consumer of a stream: remove the consumer";
+
 /// Why a queue is not removed or renamed while one of its jobs runs.
 const RUNS: &str = "a job of it runs, or has just ended: stop its worker, and wait until its jobs have ended";
 
@@ -30,6 +33,8 @@ pub(crate) struct Removal {
     /// Jobs that this commit has removed, in whatever state.
     pub jobs: u64,
     pub schedules: u64,
+    /// Bindings of topics.
+    pub bindings: u64,
     /// Nothing of the queue is left.
     pub is_gone: bool,
     /// The queue was there before this commit.
@@ -52,11 +57,12 @@ impl Batch<'_> {
     }
 
     /// Checks that no worker uses a queue, and that none of its jobs runs.
-    fn check_unused(&self, queue: QueueId, name: &str, runs: impl Fn(QueueId) -> bool) -> Result<(), Error> {
+    fn check_unused(&mut self, queue: QueueId, name: &str, runs: impl Fn(QueueId) -> bool) -> Result<(), Error> {
         let in_use = |reason| Err(Error::QueueInUse { queue: name.to_owned(), reason });
         match () {
             () if self.catalog().is_in_use(queue) => in_use(IN_USE),
             () if runs(queue) => in_use(RUNS),
+            () if self.consumer(queue)?.is_some() => in_use(OF_CONSUMER),
             () => Ok(()),
         }
     }
@@ -108,6 +114,7 @@ impl Batch<'_> {
             self.remove_schedule(schedule)?;
         }
         done.schedules = schedules.len() as u64;
+        done.bindings = self.remove_bindings_to(queue)?;
         self.forget_overrides(queue)?;
         self.remove_queue_row(queue);
         let name: Arc<str> = name.into();
@@ -115,8 +122,8 @@ impl Batch<'_> {
         Ok(Removal { is_gone: true, ..done })
     }
 
-    /// Removes a queue that has no jobs, not even in the quarantine, and in which no schedule enqueues, as
-    /// [`Self::remove_queue`] does.
+    /// Removes a queue that has no jobs, not even in the quarantine, in which no schedule enqueues, and to which no binding of a
+    /// topic leads, as [`Self::remove_queue`] does.
     ///
     /// # Errors
     /// [`Error::QueueInUse`] and [`Error::QueueNotEmpty`], before anything was removed in this batch.
@@ -132,9 +139,10 @@ impl Batch<'_> {
             let has_jobs = !self.jobs_of(queue, SweepRoom { rows: 1, bytes: 1 })?.is_empty();
             let schedules = self.schedules_of(name, "", usize::MAX)?.0.len() as u64;
             let quarantined = self.count_quarantined_of(queue)? as u64;
-            if has_jobs || schedules > 0 || quarantined > 0 {
+            let bindings = self.bindings_to(queue);
+            if has_jobs || schedules > 0 || quarantined > 0 || bindings > 0 {
                 let jobs = all_jobs(&self.queue_ref(queue).tally) + quarantined;
-                return Err(Error::QueueNotEmpty { queue: name.to_owned(), jobs, schedules });
+                return Err(Error::QueueNotEmpty { queue: name.to_owned(), jobs, schedules, bindings });
             }
         }
         self.remove_queue(name, room, dispatch, runs)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::claims::Claim;
 use crate::error::Error;
-use crate::job::QueueId;
+use crate::job::{JobId, QueueId, Withdraw};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::prepared::Prepared;
@@ -16,20 +16,24 @@ pub(crate) struct Share {
     pub bytes: u64,
 }
 
+/// What one call needs.
+pub(crate) struct Shares {
+    pub shares: Vec<Share>,
+    /// The jobs that are there already and answer for some of the call's jobs: they must stay.
+    pub answers: HashSet<JobId>,
+}
+
 impl Batch<'_> {
-    /// Checks that every queue has room for its share of the jobs. `claim` says what the keys of
+    /// Checks that every queue has room for its share of the jobs, or makes room if it is to. `claim` says what the keys of
     /// the job at this place say.
     pub fn room_for_all(
         &mut self,
         jobs: &[Prepared],
+        dispatch: &dyn Withdraw,
         claim: impl FnMut(&mut Self, usize) -> Result<Claim, Fault>,
     ) -> Result<(), Error> {
-        let shares = self.shares(jobs, claim)?;
-        self.room_for_shares(&shares)
-    }
-
-    pub fn room_for_shares(&mut self, shares: &[Share]) -> Result<(), Error> {
-        shares.iter().try_for_each(|share| self.room_for(share.queue, share.jobs, share.bytes))
+        let Shares { shares, answers } = self.shares(jobs, claim)?;
+        self.make_room(&shares, &answers, dispatch)
     }
 
     /// What each queue must store. Jobs that are stored already need no room: a call that repeats or replaces them succeeds
@@ -38,8 +42,8 @@ impl Batch<'_> {
         &mut self,
         jobs: &[Prepared],
         mut claim: impl FnMut(&mut Self, usize) -> Result<Claim, Fault>,
-    ) -> Result<Vec<Share>, Fault> {
-        let mut shares: Vec<Share> = Vec::new();
+    ) -> Result<Shares, Fault> {
+        let (mut shares, mut answers): (Vec<Share>, HashSet<JobId>) = Default::default();
         // The index of a queue's share, once there are several.
         let mut places: HashMap<QueueId, usize> = HashMap::new();
         let mut claimed = HashSet::new();
@@ -48,7 +52,11 @@ impl Batch<'_> {
                 // Of equal keys within one call the first is stored.
                 let keys = [job.idempotency_key(), job.claims()].into_iter().enumerate();
                 let keys = keys.filter_map(|(kind, key)| Some((job.queue, kind, key?.0)));
-                if claim(self, n)? != Claim::Free || keys.clone().any(|key| claimed.contains(&key)) {
+                let claim = claim(self, n)?;
+                if let Claim::Repeated(id) | Claim::Held(id) | Claim::Replaces(id) = claim {
+                    answers.insert(id);
+                }
+                if claim != Claim::Free || keys.clone().any(|key| claimed.contains(&key)) {
                     continue;
                 }
                 claimed.extend(keys);
@@ -70,6 +78,6 @@ impl Batch<'_> {
             shares[place].jobs += 1;
             shares[place].bytes += bytes;
         }
-        Ok(shares)
+        Ok(Shares { shares, answers })
     }
 }

@@ -124,7 +124,7 @@ impl<'r> Verifier<'r> {
             blocked: tables.blocked()?,
             unique: tables.unique()?,
             unique_ended: tables.unique_ended()?,
-            tags: tables.tags()?,
+            tags: tables.tags()?.into_table(),
             counters,
             kinds,
             queues: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! A copy of the file that is made while the file is written: first the whole file, then again what was written
 //! meanwhile, until so little is left that the writer can wait for it. The copy is then what a kill between two commits
-//! would have left, so it is opened and closed once.
+//! would have left, so it is opened and closed once. If the file has an identity, the copy is marked meanwhile.
 //!
 //! No read transaction is held, so redb can reuse free pages meanwhile.
 
@@ -19,9 +19,11 @@ use crate::storage::file::open_file::OpenFile;
 use crate::storage::file::opening::{failed, open_error};
 use crate::storage::file::watched::{BLOCK_BYTES, Watch};
 use crate::storage::life::verifier::Verification;
+use crate::storage::open::identity::mark_copy;
 use crate::storage::open::schema;
 use crate::storage::repair::verify::verify;
 use crate::storage::rows::catalog::Catalog;
+use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
 use redb::ReadableDatabase;
 
@@ -151,10 +153,16 @@ impl Copying {
         let opened = builder.create_with_backend(watch.over_file(&self.into.lock));
         let damaged = |error| open_error(error, &self.target, "back up to");
         let db = opened.map_err(damaged)?;
-        let txn = db.begin_read().map_err(crate::storage::rows::fault::Fault::from)?;
+        let txn = db.begin_read().map_err(Fault::from)?;
         // Fails where opening the copy would fail.
         schema::load(&txn, &Catalog::default())?;
         let verification = verify(&Reader::new(txn))?;
+        let txn = db.begin_write().map_err(Fault::from)?;
+        if mark_copy(&txn)? {
+            txn.commit().map_err(|error| Fault::Redb(error.into()))?;
+        } else {
+            txn.abort().map_err(Fault::from)?;
+        }
         db.close().map_err(damaged)?;
         Ok(verification)
     }

@@ -3,6 +3,7 @@
 mod attached;
 pub(super) mod compact;
 pub(super) mod copy;
+pub(super) mod identity;
 mod payload_codec;
 pub(super) mod schema;
 pub(super) mod store;

@@ -2,12 +2,13 @@
 //! opening.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::error::Error;
 use crate::job::check_name;
-use crate::storage::life::steered;
+use crate::storage::life::{steered, topics};
 use crate::storage::rows::batch::{Batch, COUNTERS, Counters};
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::codec;
@@ -81,6 +82,10 @@ pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Resu
             name.ok_or_else(|| Fault::corrupt(TableName::Kinds, u64::from(id.value()), "the name is invalid"))?;
         catalog.restore_kind(id.value(), name);
     }
+    if tables.consumers()?.iter()?.next().is_some() {
+        catalog.note_consumers();
+    }
+    catalog.topics.set(Arc::new(topics::read(&tables, |queue| stored.contains(&queue))?));
     // Frees numbers that the file does not have, so every name must be known by now.
     catalog.reloaded(&stored);
     match tables.meta()?.get_row(COUNTERS)? {

@@ -62,7 +62,7 @@ impl Rule<'_> {
         let (id, bytes) = row.job?;
         let table = if grouped { TableName::Members } else { TableName::Ready };
         // A row that cannot be read is repaired when the row itself is reached.
-        let record = decode_record(table, id, &bytes).ok().filter(|record| self.refill.kinds.contains(&record.kind))?;
+        let record = decode_record(table, id, &bytes).ok().filter(|record| self.refill.kinds.contains(record.kind))?;
         let id = JobId::new(id);
         let since = self.marks.waits_since(id, &record)?;
         let counts_as = self.refill.aging.raised(priority, self.age.since(since));

@@ -16,13 +16,24 @@ use crate::time::{Due, TimeLine, Timestamp};
 
 /// Where a scan goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ScanCursor {
+pub(crate) enum ScanCursor {
+    /// In a queue; the queues come one after another.
+    Queue(QueueCursor),
+    /// Behind a row of a source, whose rows in all queues are one list.
+    Source(Source, CursorKey),
+    /// Behind a job; the jobs of all queues and sources are one list.
+    Job(u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueCursor {
     pub queue: QueueId,
     pub source: Source,
     pub after: Option<CursorKey>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The key of a row without its queue. Two rows of one source never have the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum CursorKey {
     Ready(u8, u64),
     Timed(u64, u64),
@@ -100,7 +111,7 @@ impl Direction {
         }
     }
 
-    fn ordered<T: Copy>(self, all: &[T]) -> Vec<T> {
+    pub fn ordered<T: Copy>(self, all: &[T]) -> Vec<T> {
         let mut all = all.to_vec();
         if self == Self::Backwards {
             all.reverse();
@@ -109,7 +120,7 @@ impl Direction {
     }
 
     /// Whether this direction comes to `one` before it comes to `other`.
-    fn is_before(self, one: Source, other: Source) -> bool {
+    pub fn is_before(self, one: Source, other: Source) -> bool {
         match self {
             Self::Forwards => one < other,
             Self::Backwards => one > other,
@@ -124,6 +135,20 @@ pub(crate) struct ScanFrom {
     pub direction: Direction,
 }
 
+/// Queues of which a scan makes one list, at most: each page looks up the first row of each.
+const MERGED_QUEUES_MAX: usize = 1_000;
+
+impl ScanFrom {
+    /// Whether a scan of so many queues makes one list of their jobs, from the newest one back. A list goes on as it has begun.
+    pub fn is_merged(&self, queues: usize) -> bool {
+        let is_merged = match &self.cursor {
+            None => queues <= MERGED_QUEUES_MAX,
+            Some(cursor) => !matches!(cursor, ScanCursor::Queue(_)),
+        };
+        is_merged && self.direction == Direction::Backwards
+    }
+}
+
 /// How much one scan reads at most: a snapshot of the file must not be held for long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScanMost {
@@ -134,16 +159,23 @@ pub(crate) struct ScanMost {
 impl ScanMost {
     /// Everything there is.
     pub const ALL: Self = Self { rows: usize::MAX, bytes: usize::MAX };
+
+    /// Counts a row, gives its job to `visit`, and says whether the scan goes on behind it.
+    pub(super) fn goes_on(&mut self, row: Row, visit: &mut impl FnMut(Result<Found, Fault>) -> bool) -> bool {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(row.bytes);
+        row.job.is_none_or(visit) && self.rows > 0 && self.bytes > 0
+    }
 }
 
 /// Is given each row with its key, and says whether it wants another one.
 type Visit<'l> = &'l mut dyn FnMut(CursorKey, Row) -> bool;
 
 /// A row that a scan comes to.
-struct Row {
-    bytes: usize,
-    /// `None` if the row stands for a job that lies somewhere else.
-    job: Option<Result<Found, Fault>>,
+pub(super) struct Row {
+    pub bytes: usize,
+    /// `None` if no job of the scan is there.
+    pub job: Option<Result<Found, Fault>>,
 }
 
 /// A row's bytes where redb holds them.
@@ -158,7 +190,7 @@ impl AsRef<[u8]> for StoredBytes {
 }
 
 impl Row {
-    fn job(id: u64, queue: QueueId, place: Place, stored: Stored) -> Self {
+    pub fn job(id: u64, queue: QueueId, place: Place, stored: Stored) -> Self {
         let row = Bytes::from_owner(StoredBytes(stored));
         let bytes = row.len();
         let found = |record| Found { id: JobId::new(id), queue, place: place.clone(), record, unindexed: false };
@@ -168,7 +200,7 @@ impl Row {
 
 impl Reader {
     /// Goes through the rows of one source behind `after`, one at a time, until `visit` has had enough.
-    fn source(
+    pub(super) fn source(
         &self,
         queue: QueueId,
         source: Source,
@@ -273,6 +305,10 @@ impl Reader {
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
     ) -> Result<Option<ScanCursor>, Fault> {
         let ScanFrom { cursor, direction } = from;
+        let cursor = match cursor {
+            Some(ScanCursor::Queue(cursor)) => Some(cursor),
+            _ => None,
+        };
         let (queues, sources) = (direction.ordered(queues), direction.ordered(sources));
         let mut left = most;
         let start = cursor.as_ref().and_then(|c| queues.iter().position(|&queue| queue == c.queue)).unwrap_or(0);
@@ -285,16 +321,14 @@ impl Reader {
                 let after = here.filter(|c| c.source == source).and_then(|c| c.after.as_ref());
                 let mut stopped = None;
                 self.source(queue, source, direction, after, &mut |key, row| {
-                    left.rows = left.rows.saturating_sub(1);
-                    left.bytes = left.bytes.saturating_sub(row.bytes);
-                    let goes_on = row.job.is_none_or(&mut visit) && left.rows > 0 && left.bytes > 0;
+                    let goes_on = left.goes_on(row, &mut visit);
                     if !goes_on {
                         stopped = Some(key);
                     }
                     goes_on
                 })?;
                 if stopped.is_some() {
-                    return Ok(Some(ScanCursor { queue, source, after: stopped }));
+                    return Ok(Some(ScanCursor::Queue(QueueCursor { queue, source, after: stopped })));
                 }
             }
         }

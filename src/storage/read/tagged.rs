@@ -4,7 +4,8 @@ use std::ops::Bound;
 
 use crate::job::{JobId, QueueId, State};
 use crate::storage::read::found::Found;
-use crate::storage::read::listing::{CursorKey, ScanCursor, ScanFrom, ScanMost, Source};
+use crate::storage::read::listing::{CursorKey, QueueCursor, Row, ScanCursor, ScanFrom, ScanMost, Source};
+use crate::storage::read::merged::merge;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
@@ -29,14 +30,14 @@ impl Reader {
         most: ScanMost,
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
     ) -> Result<Option<ScanCursor>, Fault> {
-        let Some(table) = self.tables().tags()? else { return Ok(None) };
+        let Some(table) = self.tables().tags()?.into_table() else { return Ok(None) };
         let ScanFrom { cursor, direction } = from;
         let after = match cursor {
-            Some(ScanCursor { queue: own, source: Source::Tagged, after: Some(CursorKey::Tagged(id)) })
-                if queue.is_none_or(|queue| queue == own) =>
-            {
-                Some((tag, own, id))
-            }
+            Some(ScanCursor::Queue(QueueCursor {
+                queue: own,
+                source: Source::Tagged,
+                after: Some(CursorKey::Tagged(id)),
+            })) if queue.is_none_or(|queue| queue == own) => Some((tag, own, id)),
             _ => None,
         };
         let first = Bound::Included((tag, queue.unwrap_or(0), 0));
@@ -46,24 +47,59 @@ impl Reader {
         while let Some(row) = direction.next(&mut rows) {
             let key = row?.0;
             let (_, queue, id) = key.value();
-            let found = self.job_of_queue(queue, JobId::new(id));
-            let bytes =
-                found.as_ref().ok().and_then(Option::as_ref).map_or(0, |found| found.record.payload.bytes.len());
-            left.rows = left.rows.saturating_sub(1);
-            left.bytes = left.bytes.saturating_sub(bytes + ENTRY_BYTES);
-            let goes_on = match found {
-                Ok(Some(found)) => !is_in(&found.place, sources) || visit(Ok(found)),
-                // A verification reports the row.
-                Ok(None) => true,
-                Err(fault @ Fault::Corrupt { .. }) => visit(Err(fault)),
-                Err(fault) => return Err(fault),
-            };
-            if !goes_on || left.rows == 0 || left.bytes == 0 {
+            let row = self.tagged(queue, id, sources)?;
+            if !left.goes_on(row, &mut visit) {
                 let (source, after) = (Source::Tagged, Some(CursorKey::Tagged(id)));
-                return Ok(Some(ScanCursor { queue, source, after }));
+                return Ok(Some(ScanCursor::Queue(QueueCursor { queue, source, after })));
             }
         }
         Ok(None)
+    }
+
+    /// Goes through the jobs of all these queues that have this tag, as far as they are in these `sources`, from the one that was
+    /// enqueued last back. Otherwise it is as [`Self::scan`].
+    pub fn scan_tag_newest(
+        &self,
+        tag: &str,
+        queues: &[QueueId],
+        sources: &[Source],
+        cursor: Option<ScanCursor>,
+        most: ScanMost,
+        mut visit: impl FnMut(Result<Found, Fault>) -> bool,
+    ) -> Result<Option<ScanCursor>, Fault> {
+        let Some(table) = self.tables().tags()?.into_table() else { return Ok(None) };
+        let after = match cursor {
+            Some(ScanCursor::Job(id)) => Some(id),
+            _ => None,
+        };
+        let read = |&queue: &QueueId, after: Option<&u64>, visit: &mut dyn FnMut(u64, Row) -> bool| {
+            let end = after.map_or(Bound::Included((tag, queue, u64::MAX)), |id| Bound::Excluded((tag, queue, *id)));
+            let mut rows = table.range((Bound::Included((tag, queue, 0)), end))?;
+            while let Some(row) = rows.next_back() {
+                let key = row?.0;
+                let (_, _, id) = key.value();
+                if !visit(id, self.tagged(queue, id, sources)?) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let mut left = most;
+        Ok(merge(queues, after, read, &mut left, &mut visit)?.map(ScanCursor::Job))
+    }
+
+    /// The job to which a row of the index leads, if it is in these `sources`.
+    fn tagged(&self, queue: QueueId, id: u64, sources: &[Source]) -> Result<Row, Fault> {
+        match self.job_of_queue(queue, JobId::new(id)) {
+            Ok(Some(found)) => {
+                let bytes = found.record.payload.bytes.len() + ENTRY_BYTES;
+                Ok(Row { bytes, job: is_in(&found.place, sources).then_some(Ok(found)) })
+            }
+            // A verification reports the row.
+            Ok(None) => Ok(Row { bytes: ENTRY_BYTES, job: None }),
+            Err(fault @ Fault::Corrupt { .. }) => Ok(Row { bytes: ENTRY_BYTES, job: Some(Err(fault)) }),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The job with this id, if it is in this queue.

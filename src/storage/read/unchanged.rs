@@ -15,6 +15,11 @@ impl Reader {
     /// Whether a job that was handed out is in the file as it was then: neither the end of that run nor another change
     /// has been written.
     pub fn is_unchanged_since_start(&self, queue: QueueId, taken: &ReadyJob) -> Result<bool, Fault> {
+        if let Some(entry) = taken.record.entry_place()
+            && self.consumer(queue)?.is_some_and(|consumer| consumer.has_in_hand(entry))
+        {
+            return Ok(true);
+        }
         let id = taken.id.get();
         let row = match taken.group() {
             None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,

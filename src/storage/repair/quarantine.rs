@@ -26,6 +26,7 @@ impl Batch<'_> {
                 self.end_hold_of_no_dead_letter(*queue, group)
             }
             Damage::Schedule(name) => self.quarantine_schedule(name),
+            Damage::Entry(stream, offset) => self.quarantine_entry(stream, *offset),
         }
     }
 

@@ -4,7 +4,7 @@
 //! This reads whole tables on the writer's thread: damage is rare, and an index that stays wrong is worse.
 
 use super::damages::damages;
-use crate::storage::life::{buckets, circuits, schedules};
+use crate::storage::life::{buckets, circuits, schedules, topics};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -18,5 +18,6 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
     batch.rebuild_facets()?;
     buckets::rebuild(batch)?;
     circuits::rebuild(batch)?;
-    schedules::rebuild(batch)
+    schedules::rebuild(batch)?;
+    topics::rebuild(batch)
 }

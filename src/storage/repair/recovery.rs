@@ -10,7 +10,7 @@ use crate::job::{
     AttemptNumber, ExplainedDeaths, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness,
     blamed, dead_by,
 };
-use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits};
+use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits, topics};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
@@ -49,6 +49,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     batch.touch();
     buckets::rebuild(batch)?;
     circuits::rebuild(batch)?;
+    topics::rebuild(batch)?;
     let marks = batch.marks()?;
     if marks.is_empty() {
         return Ok(recovered);

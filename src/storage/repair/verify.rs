@@ -6,10 +6,11 @@
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
     blocked, buckets, circuits, counts, delayed, ended, expiring, flows, groups, index, job_steps, kept, ready,
-    schedules, started, steered, tags, timed_keys, unique,
+    schedules, started, steered, tags, timed_keys, topics, unique,
 };
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
+use crate::storage::streams;
 
 /// Reads the whole file as it was after one commit, and checks the invariants of `docs/storage-format.md`.
 pub(crate) fn verify(reader: &Reader) -> Result<Verification, Fault> {
@@ -41,6 +42,8 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     schedules::problems(verifier)?;
     flows::problems(verifier)?;
     job_steps::problems(verifier)?;
+    streams::problems(verifier)?;
+    topics::problems(verifier)?;
     counts::problems(verifier);
     Ok((std::mem::take(&mut verifier.found), verifier.work))
 }

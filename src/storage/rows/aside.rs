@@ -3,6 +3,7 @@
 //! Which rows get there, and what else changes then, is decided in `repair/`.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::ReadableTable;
@@ -30,6 +31,8 @@ pub(crate) enum Damage {
     Group(QueueId, String),
     /// A schedule's row.
     Schedule(String),
+    /// An entry of a stream.
+    Entry(Arc<str>, u64),
 }
 
 /// A row in quarantine.
@@ -66,8 +69,15 @@ impl Aside {
                 let (queue, group) = key_of::<(QueueId, String)>(key).unzip();
                 Self { queue, group: group.filter(|group| !group.is_empty()), ..aside }
             }
-            // A schedule has no number: its name is in the quarantine's row as its key.
-            Some(TableName::Schedules) => aside,
+            // A schedule, a topic or a stream has no number: its name is in the quarantine's row as its key.
+            Some(
+                TableName::Schedules
+                | TableName::Topics
+                | TableName::Bindings
+                | TableName::Streams
+                | TableName::Entries,
+            ) => aside,
+            Some(TableName::Consumers) => Self { queue: key_of(key), ..aside },
             Some(TableName::Heads) => {
                 Self { queue: key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue), ..aside }
             }
@@ -111,7 +121,9 @@ fn key_of<T: serde::de::DeserializeOwned>(key: &[u8]) -> Option<T> {
 fn damage(table: Option<TableName>, value: &Bytes) -> String {
     let found = match table {
         Some(TableName::Heads) => return "it leads to no member of a group".into(),
-        Some(table) if table.has_jobs() => decode_record(TableName::Quarantine, 0, value).map(drop),
+        Some(table) if table.has_jobs() || table == TableName::Entries => {
+            decode_record(TableName::Quarantine, 0, value).map(drop)
+        }
         _ => codec::check(value),
     };
     match found {

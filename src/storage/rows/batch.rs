@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Caller, Change, EndedJob, JobId, KindId, QueueId, Record};
+use crate::job::{BucketKey, BucketState, Caller, Change, EndedJob, JobId, KindId, QueueId, Record, Topics};
 use crate::storage::rows::catalog::{Catalog, NewNames};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
@@ -18,10 +18,12 @@ use crate::storage::rows::flow_rows::FlowRows;
 use crate::storage::rows::flow_times::NotedFlows;
 use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::schedule_times::NotedSchedules;
+use crate::storage::rows::stream_rows::{StreamNews, StreamRows};
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::Tables;
 use crate::storage::rows::tables_ext::{RowTable, group_row_key};
 use crate::storage::rows::tally::Tally;
+use crate::storage::rows::topics::Publishes;
 use crate::storage::rows::unreadable::Unreadable;
 use crate::time::{Now, SavedTime};
 
@@ -118,6 +120,11 @@ pub(crate) struct Batch<'t> {
     /// The flows and nodes that it has read, and the ends that dependents are told of before its commit.
     pub(in crate::storage) flow_rows: FlowRows,
     pub(in crate::storage) flow_times: NotedFlows,
+    /// The streams and consumers that it has read, and its new entries.
+    pub(in crate::storage) stream_rows: StreamRows,
+    /// All topics as this batch leaves them, if it has changed one.
+    pub(in crate::storage) topics: Option<Arc<Topics>>,
+    pub publishes: Publishes,
     /// Ended jobs that retention has removed.
     pub pruned: u64,
     writes: u64,
@@ -156,6 +163,10 @@ pub(crate) struct Sealed {
     pub expiries: NotedExpiries,
     pub schedules: NotedSchedules,
     pub flows: NotedFlows,
+    pub streams: StreamNews,
+    /// All topics, if one was changed.
+    pub topics: Option<Arc<Topics>>,
+    pub publishes: Publishes,
     pub pruned: u64,
 }
 
@@ -195,6 +206,9 @@ impl<'t> Batch<'t> {
             schedules: NotedSchedules::default(),
             flow_rows: FlowRows::default(),
             flow_times: NotedFlows::default(),
+            stream_rows: StreamRows::default(),
+            topics: None,
+            publishes: Publishes::default(),
             pruned: 0,
             writes: 0,
             moved_bytes: 0,
@@ -418,6 +432,7 @@ impl<'t> Batch<'t> {
             expiries: self.expiries,
             schedules: self.schedules,
             flows: self.flow_times,
+            publishes: self.publishes,
             ..Sealed::default()
         }
     }
@@ -425,6 +440,7 @@ impl<'t> Batch<'t> {
     /// Writes the rows that were kept in memory until now, but those of flows.
     pub(in crate::storage) fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
+        let streams = self.write_stream_rows()?;
         self.counters.time = self.counters.time.and(self.now);
         self.rows.retain(|_, touched| touched.is_changed);
         for id in &self.removed {
@@ -457,6 +473,9 @@ impl<'t> Batch<'t> {
             expiries: self.expiries,
             schedules: self.schedules,
             flows: self.flow_times,
+            streams,
+            topics: self.topics,
+            publishes: self.publishes,
             pruned: self.pruned,
         })
     }

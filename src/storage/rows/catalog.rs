@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 // Not the ones of `crate::sync`: only the writer changes them, under the lock.
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::Error;
 use crate::job::{KindId, QueueId, Retention, check_name};
@@ -12,6 +12,7 @@ use crate::storage::rows::former_queues::{FormerQueue, FormerQueues};
 use crate::storage::rows::queue_row::QueueRow;
 use crate::storage::rows::ready::Recent;
 use crate::storage::rows::tally::Tally;
+use crate::storage::rows::topics::SharedTopics;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The most queues, and the most kinds, of a file. The limit exists because each takes a row and some memory for ever.
@@ -33,9 +34,12 @@ pub(crate) struct Catalog {
     /// The retention of queues that have none of their own, if it is another one than [`Retention::default`].
     default_retention: OnceLock<Retention>,
     pub recent: Recent,
+    pub topics: SharedTopics,
     /// How many queues were removed since the file was opened: the number of a removed queue can be another one's. It changes
     /// under the lock.
     removals: AtomicU32,
+    /// There are consumers of streams, or were.
+    has_consumers: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -227,6 +231,16 @@ impl Catalog {
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
         self.write().kinds.restore(id, name.into());
+    }
+
+    /// Whether there are consumers of streams, as far as is known: a batch can have been undone that would have made the first.
+    pub fn has_consumers(&self) -> bool {
+        self.has_consumers.load(Ordering::Relaxed)
+    }
+
+    /// There is a consumer, or a batch is about to make one.
+    pub(in crate::storage) fn note_consumers(&self) {
+        self.has_consumers.store(true, Ordering::Relaxed);
     }
 
     /// How many numbers of queues and of kinds are in use.

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Codec, KindId, Payload, Priority, Record, State, StoredPayload};
+use crate::job::{Codec, KindId, NewEntry, Payload, Priority, Record, State, StoredPayload};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::migrations::old_records;
 use crate::storage::rows::sections;
@@ -135,19 +135,28 @@ const CHUNK_BYTES_MAX: usize = 32 << 10;
 pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: usize) -> Bytes {
     let sections = record.extra.as_deref().map(Sections::of);
     let (count, sections) = sections.as_ref().map_or((0, &[][..]), |sections| (sections.count, sections.bytes()));
+    encode_into(chunk, &header_of(record, count), sections, &record.payload.bytes, left)
+}
+
+/// The same for the first of `left` new entries of a stream. Its row is the one that [`encode_record`] makes of its record.
+pub(in crate::storage) fn encode_entry_into(chunk: &mut BytesMut, entry: &NewEntry, left: usize) -> Bytes {
+    let NewEntry { kind, key, labels, generation, payload, at, age } = entry;
+    let sections = Sections::of_entry(key.as_deref(), *generation, labels.as_deref(), *age);
     let header = Header {
-        state: record.state,
-        kind: record.kind,
-        priority: record.priority,
-        codec: StoredCodec::of(&record.payload),
-        enqueued_at: record.enqueued_at,
-        attempts: record.attempts,
-        sections: count,
+        state: State::Pending,
+        kind: *kind,
+        priority: Priority::default(),
+        codec: StoredCodec::of(payload),
+        enqueued_at: *at,
+        attempts: 0,
+        sections: sections.count,
     };
-    // Numbers only: at most 5 + 10 + 5 bytes of them, and four bytes.
+    encode_into(chunk, &header, sections.bytes(), &payload.bytes, left)
+}
+
+fn encode_into(chunk: &mut BytesMut, header: &Header, sections: &[u8], payload: &[u8], left: usize) -> Bytes {
     let mut space = [0; 32];
-    let header = &*postcard::to_slice(&header, &mut space).expect("a header is short");
-    let payload = &*record.payload.bytes;
+    let header = short(header, &mut space);
     let bytes = HEAD + header.len() + sections.len() + payload.len();
     if chunk.capacity() < bytes {
         let together = bytes.saturating_mul(left).min(CHUNK_BYTES_MAX);
@@ -159,6 +168,24 @@ pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: us
     chunk.extend_from_slice(payload);
     sign(RECORD_VERSION, chunk);
     if chunk.capacity() == bytes { std::mem::take(chunk).freeze() } else { chunk.split().freeze() }
+}
+
+fn header_of(record: &Record, sections: u8) -> Header {
+    Header {
+        state: record.state,
+        kind: record.kind,
+        priority: record.priority,
+        codec: StoredCodec::of(&record.payload),
+        enqueued_at: record.enqueued_at,
+        attempts: record.attempts,
+        sections,
+    }
+}
+
+/// A header as it is stored.
+fn short<'s>(header: &Header, space: &'s mut [u8; 32]) -> &'s [u8] {
+    // Numbers only: at most 5 + 10 + 5 bytes of them, and four bytes.
+    postcard::to_slice(header, space).expect("a header is short")
 }
 
 /// The record, its payload a slice of the same allocation.

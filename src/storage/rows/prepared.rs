@@ -85,10 +85,24 @@ impl Prepared {
         self.set_names(NewJobNames { queue: Some(name), kind });
     }
 
+    /// The same job in another queue, whose number was looked up after so many removals of queues. It shares the row's bytes. Only
+    /// for a job that no batch has stored.
+    pub fn in_queue(&self, queue: QueueId, removals: u32) -> Self {
+        let caller = self.caller();
+        let job = Form::Unstored(Some((self.record().clone(), caller)));
+        let (bytes, names, claims) = (self.bytes.clone(), self.names.clone(), self.claims.clone());
+        Self { queue, bytes, job, removals, names, claims }
+    }
+
     /// Its queue's number, unless the file has none for it: then it has one only within a batch.
     pub fn known_queue(&self) -> Option<QueueId> {
         let is_new = self.names.as_ref().is_some_and(|names| names.queue.is_some());
         (!is_new).then_some(self.queue)
+    }
+
+    /// Its kind's name, if the file does not have it.
+    pub fn new_kind(&self) -> Option<&Arc<str>> {
+        self.names.as_deref()?.kind.as_ref()
     }
 
     /// The names of its queue and its kind.

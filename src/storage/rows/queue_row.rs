@@ -36,7 +36,8 @@ impl QueueRow {
 }
 
 /// The name, whether it is paused, the settings that each row has, and the counts. If the group concurrency is not 1, it follows, and
-/// then whether there are groups to fill. If jobs are blocked, all of that is there, and then their number.
+/// then whether there are groups to fill. If jobs are blocked, all of that is there, and then their number. If jobs were ever dropped
+/// because the queue was full, all of that is there, and then their number.
 type StoredQueue = (Arc<str>, bool, (Capacity, WhenFull, GroupPolicy, Retention), Tally);
 
 impl Serialize for QueueRow {
@@ -44,17 +45,18 @@ impl Serialize for QueueRow {
         let Self { name, paused, settings, tally, fills_groups, steered: _ } = self;
         let QueueSettings { capacity, when_full, groups, retention, group_concurrency } = settings;
         let stored = (name, paused, (capacity, when_full, groups, retention), tally);
-        match (*group_concurrency, tally.blocked) {
-            (1, 0) => stored.serialize(serializer),
-            (_, 0) => (stored, group_concurrency, fills_groups).serialize(serializer),
-            (_, blocked) => (stored, group_concurrency, fills_groups, blocked).serialize(serializer),
+        match (*group_concurrency, tally.blocked, tally.dropped_total) {
+            (1, 0, 0) => stored.serialize(serializer),
+            (_, 0, 0) => (stored, group_concurrency, fills_groups).serialize(serializer),
+            (_, blocked, 0) => (stored, group_concurrency, fills_groups, blocked).serialize(serializer),
+            (_, blocked, dropped) => (stored, group_concurrency, fills_groups, blocked, dropped).serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for QueueRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_tuple(4, ReadQueueRow)
+        deserializer.deserialize_tuple(5, ReadQueueRow)
     }
 }
 
@@ -75,6 +77,7 @@ impl<'de> Visitor<'de> for ReadQueueRow {
         let group_concurrency = parts.next_element().ok().flatten().unwrap_or(1);
         let fills_groups = parts.next_element().ok().flatten().unwrap_or(false);
         tally.blocked = parts.next_element().ok().flatten().unwrap_or(0);
+        tally.dropped_total = parts.next_element().ok().flatten().unwrap_or(0);
         let settings = QueueSettings { capacity, when_full, groups, retention, group_concurrency };
         Ok(QueueRow { name, paused, settings, tally, fills_groups, steered: None })
     }

@@ -1,4 +1,4 @@
-//! Inserts and removes rows of `ready` by runs. The rows of many new jobs, or of a batch of ended ones, are neighbours: a
+//! Inserts and removes rows by runs. The rows of many new jobs, or of a batch of ended ones, are neighbours: a
 //! leaf of the tree that is made once for all of them costs a fraction of a leaf that is changed for each.
 
 use crate::storage::rows::fault::Fault;
@@ -7,7 +7,7 @@ use crate::storage::rows::tables::{ReadyKey, Tables};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::{CursorError, Table};
+use redb::{CursorError, Key, Table, Value};
 
 type Ready<'t> = Table<'t, Numbers<ReadyKey>, &'static [u8]>;
 
@@ -54,7 +54,11 @@ impl<'t> Tables<'t> {
 }
 
 /// Inserts rows in the order of their keys.
-fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), Fault> {
+pub(super) fn insert<T>(table: &mut Table<'_, Numbers<T>, &'static [u8]>, mut rows: &[(T, Bytes)]) -> Result<(), Fault>
+where
+    T: Copy + 'static,
+    Numbers<T>: Key + for<'a> Value<SelfType<'a> = T>,
+{
     while rows.len() >= INSERTED_MIN {
         let mut cursor = table.upper_bound_mut(Bound::Excluded(rows[0].0))?;
         let mut written = 0;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::job::{Extra, Labels, Unique};
+use crate::job::{EntryOf, EntryTag, Extra, Labels, Lineage, Record, Unique};
+use crate::time::Timestamp;
 
 /// The tags. A tag is never used for another fact, and 0 is not a tag.
 const GROUP: u8 = 1;
@@ -40,6 +41,8 @@ const FLOW: u8 = 19;
 const STEPS: u8 = 20;
 /// The job undoes its steps.
 const UNDO: u8 = 21;
+/// It is an entry of a stream, or was one.
+const ENTRY: u8 = 22;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -81,12 +84,7 @@ impl Sections {
             sections.row(LINEAGE, lineage);
         }
         if let Some(labels) = &extra.labels {
-            if !labels.tags.is_empty() {
-                sections.row(TAGS, &labels.tags);
-            }
-            if !labels.headers.is_empty() {
-                sections.row(HEADERS, &labels.headers);
-            }
+            sections.labels(labels);
         }
         if let Some(run) = &extra.scheduled_for {
             sections.row(SCHEDULED_FOR, run);
@@ -118,10 +116,38 @@ impl Sections {
         if let Some(undo) = &extra.undo {
             sections.row(UNDO, undo);
         }
+        if let Some(EntryTag { age, place }) = &extra.entry {
+            sections.row(ENTRY, &(age, place.as_ref().map(|place| &place.of)));
+        }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
         }
         sections
+    }
+
+    /// Those of a new entry of a stream.
+    pub fn of_entry(key: Option<&str>, generation: u32, labels: Option<&Labels>, age: Timestamp) -> Self {
+        let mut sections = Self::default();
+        if let Some(key) = key {
+            sections.raw(GROUP, key.as_bytes());
+        }
+        if generation > 0 {
+            sections.row(LINEAGE, &Lineage { generation, ..Lineage::default() });
+        }
+        if let Some(labels) = labels {
+            sections.labels(labels);
+        }
+        sections.row(ENTRY, &(age, None::<&EntryOf>));
+        sections
+    }
+
+    fn labels(&mut self, labels: &Labels) {
+        if !labels.tags.is_empty() {
+            self.row(TAGS, &labels.tags);
+        }
+        if !labels.headers.is_empty() {
+            self.row(HEADERS, &labels.headers);
+        }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -134,7 +160,7 @@ impl Sections {
 
     fn row(&mut self, tag: u8, value: &impl Serialize) {
         self.section(tag, |scratch| {
-            postcard::to_extend(value, scratch).expect("our rows are plain data");
+            postcard::serialize_with_flavor(value, scratch).expect("our rows are plain data");
         });
     }
 
@@ -154,6 +180,26 @@ impl Sections {
             scratch.replace(from - 1, varint);
         }
     }
+}
+
+/// How many bytes the row of an entry has once it is a job of a consumer. `stored` is the length of its row in the stream, where its
+/// group is its key. The sections are not made for that.
+pub(crate) fn len_as_job(stored: usize, entry: &Record, group: Option<&str>, of: &EntryOf) -> usize {
+    let Some(EntryTag { age, .. }) = entry.extra.as_ref().and_then(|extra| extra.entry.as_ref()) else { return stored };
+    let of_group = |group: Option<&str>| group.map_or(0, |group| section_len(group.len()));
+    let without_place = varint_len(age.as_millis()) + 1;
+    let place = varint_len(of.stream.len() as u64) + of.stream.len() + varint_len(of.offset);
+    let grown = of_group(group) + section_len(without_place + place);
+    stored + grown - of_group(entry.group().map(|key| &**key)) - section_len(without_place)
+}
+
+fn section_len(content: usize) -> usize {
+    1 + varint_len(content as u64) + content
+}
+
+/// How many bytes a number has in postcard's format.
+fn varint_len(number: u64) -> usize {
+    (u64::BITS - (number | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Reads `count` sections off the front of `content`. Returns what they say, and what follows them.
@@ -200,6 +246,10 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         FLOW => extra.flow = Some(row(tag, &bytes)?),
         STEPS => extra.has_steps = true,
         UNDO => extra.undo = Some(row(tag, &bytes)?),
+        ENTRY => {
+            let (age, of): (_, Option<EntryOf>) = row(tag, &bytes)?;
+            extra.entry = Some(of.map_or(EntryTag { age, place: None }, |of| EntryTag::of_job(age, of)));
+        }
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())
@@ -289,8 +339,21 @@ impl Scratch {
     }
 }
 
-impl Extend<u8> for &mut Scratch {
-    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
-        bytes.into_iter().for_each(|byte| self.push(&[byte]));
+/// Postcard writes to it piece by piece, not byte by byte.
+impl postcard::ser_flavors::Flavor for &mut Scratch {
+    type Output = ();
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.push(bytes);
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.push(&[byte]);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }

@@ -55,6 +55,11 @@ table_names! {
     FlowNodes => "flow_nodes",
     FlowUntold => "flow_untold",
     Steps => "steps",
+    Streams => "streams",
+    Entries => "entries",
+    Consumers => "consumers",
+    Topics => "topics",
+    Bindings => "bindings",
     Quarantine => "quarantine",
 }
 

@@ -3,6 +3,7 @@
 
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
+use crate::storage::rows::on_demand::OnDemand;
 use crate::storage::rows::untrusted::{AsideValue, HeadValue, Text};
 use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, TableHandle, WriteTransaction};
@@ -50,29 +51,32 @@ impl Arriving {
     }
 }
 
-/// Created with the first job that has a tag: a file without tags has no such table.
-const TAGS: TableDefinition<'static, TagKey, ()> = TableDefinition::new("millpond/tags");
-
 macro_rules! tables {
-    ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)*) => {
+    (
+        always { $($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)* }
+        on_demand { $($(#[$rare_doc:meta])* $rare:ident, $rare_if_used:ident: $rare_key:ty => $rare_value:ty, $rare_stored:literal;)* }
+    ) => {
         $($(#[$doc])* #[allow(non_upper_case_globals)]
         const $name: TableDefinition<'static, $key, $value> = TableDefinition::new(concat!("millpond/", $stored));)*
+
+        $($(#[$rare_doc])* #[allow(non_upper_case_globals)]
+        const $rare: TableDefinition<'static, $rare_key, $rare_value> = TableDefinition::new(concat!("millpond/", $rare_stored));)*
 
         /// The tables of one write transaction, each opened when it is first needed.
         pub(crate) struct Tables<'t> {
             txn: &'t WriteTransaction,
             /// Rows of `ready` that are not in its tree yet.
             pub(in crate::storage) arriving: Arriving,
-            tags: Option<Table<'t, TagKey, ()>>,
             $($name: Option<Table<'t, $key, $value>>,)*
+            $($rare: Option<Table<'t, $rare_key, $rare_value>>,)*
         }
 
         impl<'t> Tables<'t> {
             pub fn new(txn: &'t WriteTransaction) -> Self {
-                Self { txn, arriving: Arriving::default(), tags: None, $($name: None,)* }
+                Self { txn, arriving: Arriving::default(), $($name: None,)* $($rare: None,)* }
             }
 
-            /// Creates what is missing.
+            /// Creates what is missing of the tables that every file has.
             pub fn create_all(&mut self) -> Result<(), Fault> {
                 $(self.$name()?;)*
                 Ok(())
@@ -83,6 +87,21 @@ macro_rules! tables {
                     self.$name = Some(self.txn.open_table($name)?);
                 }
                 Ok(self.$name.as_mut().expect("opened above"))
+            })*
+
+            $(/// Creates the table if the file does not have it.
+            pub fn $rare(&mut self) -> Result<&mut Table<'t, $rare_key, $rare_value>, Fault> {
+                if self.$rare.is_none() {
+                    self.$rare = Some(self.txn.open_table($rare)?);
+                }
+                Ok(self.$rare.as_mut().expect("opened above"))
+            }
+
+            /// The same, if the file has the table.
+            #[allow(dead_code, reason = "not needed of every table")]
+            pub fn $rare_if_used(&mut self) -> Result<Option<&mut Table<'t, $rare_key, $rare_value>>, Fault> {
+                let is_there = self.$rare.is_some() || has_table(self.txn, $rare.name())?;
+                if is_there { self.$rare().map(Some) } else { Ok(None) }
             })*
         }
 
@@ -96,7 +115,7 @@ macro_rules! tables {
                 Self { txn }
             }
 
-            /// Whether the file has every table of this build. A build of the same schema version may have added one.
+            /// Whether the file has every table that each file of this build has. A build of the same schema version may have added one.
             pub fn are_complete(&self) -> Result<bool, Fault> {
                 $(match self.$name() {
                     Ok(_) => {}
@@ -109,91 +128,92 @@ macro_rules! tables {
             $(pub fn $name(&self) -> Result<ReadOnlyTable<$key, $value>, Fault> {
                 Ok(self.txn.open_table($name)?)
             })*
+
+            $(pub fn $rare(&self) -> Result<OnDemand<$rare_key, $rare_value>, Fault> {
+                OnDemand::open(self.txn, $rare)
+            })*
         }
     };
 }
 
+// The rows of all tables are in one tree, of which each commit writes a part: so a file has a table of tags, topics or streams only if it
+// has or had any.
 tables! {
-    /// What concerns the whole file: name -> value.
-    meta: &'static str => &'static [u8], "meta";
-    /// Each queue's name, settings and counts.
-    queues: u32 => &'static [u8], "queues";
-    /// What an operator has set in place of the limits of a queue's worker: queue -> row.
-    overrides: u32 => &'static [u8], "overrides";
-    /// Each kind's name.
-    kinds: u32 => Text, "kinds";
-    ready_rows: Numbers<ReadyKey> => &'static [u8], "ready";
-    delayed: Numbers<DelayedKey> => &'static [u8], "delayed";
-    members: MemberKey<'static> => &'static [u8], "members";
-    heads: Numbers<HeadKey> => HeadValue, "heads";
-    /// Each group that has members or is paused: (queue, group) -> row.
-    groups: (u32, &'static str) => &'static [u8], "groups";
-    /// The place of each job that is not in `ready`: id -> location.
-    index: u64 => &'static [u8], "index";
-    /// Which jobs a handler has, as far as it is durable: id -> mark.
-    running: u64 => &'static [u8], "running";
-    dead_letters: Numbers<DeadKey> => &'static [u8], "dead_letters";
-    finished: Numbers<FinishedKey> => &'static [u8], "finished";
-    /// Token buckets: (queue, group or nothing) -> state.
-    rates: (u32, &'static str) => &'static [u8], "rates";
-    /// Open circuits: (queue, group or nothing) -> until when.
-    circuits: (u32, &'static str) => &'static [u8], "circuits";
-    /// Which job holds a unique key: (queue, key) -> holder.
-    unique: (u32, &'static str) => &'static [u8], "unique";
-    unique_ended: UniqueEndedKey => (), "unique_ended";
-    expiring: Numbers<ExpiringKey> => (), "expiring";
-    /// Keys that are held for a time, whatever becomes of the job: (queue, kind of key, key) -> job and time.
-    timed_keys: (u32, u8, &'static str) => &'static [u8], "timed_keys";
-    timed_keys_until: TimedKeyUntil => (), "timed_keys_until";
-    /// What plugins keep: (plugin, key) -> value.
-    plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
-    /// How much each of them keeps: plugin -> keys and bytes.
-    plugin_usage: &'static str => &'static [u8], "plugin_usage";
-    /// Schedules: name -> what was asked for, and how far it has come.
-    schedules: &'static str => &'static [u8], "schedules";
-    schedule_due: ScheduleDueKey => (), "schedule_due";
-    /// Jobs that wait for others of their flow: (queue, id) -> record.
-    blocked: Numbers<(u32, u64)> => &'static [u8], "blocked";
-    /// Flows: number -> row.
-    flows: u64 => &'static [u8], "flows";
-    /// The jobs and signals of flows: (flow, number) -> row.
-    flow_nodes: Numbers<(u64, u64)> => &'static [u8], "flow_nodes";
-    /// Which node waits for which, for nodes with many dependents: (flow, node, dependent) -> what a failure does.
-    flow_edges: Numbers<(u64, u64, u64)> => u8, "flow_edges";
-    /// Names of nodes, and of flows as (0, name): (flow, name) -> number.
-    flow_names: (u64, &'static str) => u64, "flow_names";
-    flow_due: Numbers<FlowDueKey> => (), "flow_due";
-    /// Ends of nodes that their dependents were not told of yet, and flows that are being cancelled: (flow, node or 0) -> row.
-    flow_untold: Numbers<(u64, u64)> => &'static [u8], "flow_untold";
-    /// What handlers have done before they have ended: (id, name) -> row.
-    steps: (u64, &'static str) => &'static [u8], "steps";
-    /// Rows that could not be read: number -> (table, key, value).
-    quarantine: u64 => AsideValue, "quarantine";
+    always {
+        /// What concerns the whole file: name -> value.
+        meta: &'static str => &'static [u8], "meta";
+        /// Each queue's name, settings and counts.
+        queues: u32 => &'static [u8], "queues";
+        /// What an operator has set in place of the limits of a queue's worker: queue -> row.
+        overrides: u32 => &'static [u8], "overrides";
+        /// Each kind's name.
+        kinds: u32 => Text, "kinds";
+        ready_rows: Numbers<ReadyKey> => &'static [u8], "ready";
+        delayed: Numbers<DelayedKey> => &'static [u8], "delayed";
+        members: MemberKey<'static> => &'static [u8], "members";
+        heads: Numbers<HeadKey> => HeadValue, "heads";
+        /// Each group that has members or is paused: (queue, group) -> row.
+        groups: (u32, &'static str) => &'static [u8], "groups";
+        /// The place of each job that is not in `ready`: id -> location.
+        index: u64 => &'static [u8], "index";
+        /// Which jobs a handler has, as far as it is durable: id -> mark.
+        running: u64 => &'static [u8], "running";
+        dead_letters: Numbers<DeadKey> => &'static [u8], "dead_letters";
+        finished: Numbers<FinishedKey> => &'static [u8], "finished";
+        /// Token buckets: (queue, group or nothing) -> state.
+        rates: (u32, &'static str) => &'static [u8], "rates";
+        /// Open circuits: (queue, group or nothing) -> until when.
+        circuits: (u32, &'static str) => &'static [u8], "circuits";
+        /// Which job holds a unique key: (queue, key) -> holder.
+        unique: (u32, &'static str) => &'static [u8], "unique";
+        unique_ended: UniqueEndedKey => (), "unique_ended";
+        expiring: Numbers<ExpiringKey> => (), "expiring";
+        /// Keys that are held for a time, whatever becomes of the job: (queue, kind of key, key) -> job and time.
+        timed_keys: (u32, u8, &'static str) => &'static [u8], "timed_keys";
+        timed_keys_until: TimedKeyUntil => (), "timed_keys_until";
+        /// What plugins keep: (plugin, key) -> value.
+        plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
+        /// How much each of them keeps: plugin -> keys and bytes.
+        plugin_usage: &'static str => &'static [u8], "plugin_usage";
+        /// Schedules: name -> what was asked for, and how far it has come.
+        schedules: &'static str => &'static [u8], "schedules";
+        schedule_due: ScheduleDueKey => (), "schedule_due";
+        /// Jobs that wait for others of their flow: (queue, id) -> record.
+        blocked: Numbers<(u32, u64)> => &'static [u8], "blocked";
+        /// Flows: number -> row.
+        flows: u64 => &'static [u8], "flows";
+        /// The jobs and signals of flows: (flow, number) -> row.
+        flow_nodes: Numbers<(u64, u64)> => &'static [u8], "flow_nodes";
+        /// Which node waits for which, for nodes with many dependents: (flow, node, dependent) -> what a failure does.
+        flow_edges: Numbers<(u64, u64, u64)> => u8, "flow_edges";
+        /// Names of nodes, and of flows as (0, name): (flow, name) -> number.
+        flow_names: (u64, &'static str) => u64, "flow_names";
+        flow_due: Numbers<FlowDueKey> => (), "flow_due";
+        /// Ends of nodes that their dependents were not told of yet, and flows that are being cancelled: (flow, node or 0) -> row.
+        flow_untold: Numbers<(u64, u64)> => &'static [u8], "flow_untold";
+        /// What handlers have done before they have ended: (id, name) -> row.
+        steps: (u64, &'static str) => &'static [u8], "steps";
+        /// Rows that could not be read: number -> (table, key, value).
+        quarantine: u64 => AsideValue, "quarantine";
+    }
+    on_demand {
+        /// Which jobs have which tags.
+        tags, tags_if_used: TagKey => (), "tags";
+        /// Streams: name -> row.
+        streams, streams_if_used: &'static str => &'static [u8], "streams";
+        /// The entries of streams: (stream, offset) -> record.
+        entries, entries_if_used: Numbers<(u64, u64)> => &'static [u8], "entries";
+        /// The latest entry of each key, of streams that keep only those: (stream, key) -> offset.
+        entry_keys, entry_keys_if_used: (u64, &'static str) => u64, "entry_keys";
+        /// Consumers of streams: queue -> row.
+        consumers, consumers_if_used: u32 => &'static [u8], "consumers";
+        /// Topics: name -> settings.
+        topics, topics_if_used: &'static str => &'static [u8], "topics";
+        /// The bindings of topics: (topic, number) -> row.
+        bindings, bindings_if_used: (&'static str, u64) => &'static [u8], "bindings";
+    }
 }
 
-impl<'t> Tables<'t> {
-    /// Which jobs have which tags. Creates the table if the file does not have it.
-    pub fn tags(&mut self) -> Result<&mut Table<'t, TagKey, ()>, Fault> {
-        if self.tags.is_none() {
-            self.tags = Some(self.txn.open_table(TAGS)?);
-        }
-        Ok(self.tags.as_mut().expect("opened above"))
-    }
-
-    /// The same, if the file has the table.
-    pub fn tags_if_used(&mut self) -> Result<Option<&mut Table<'t, TagKey, ()>>, Fault> {
-        let is_there = self.tags.is_some() || self.txn.list_tables()?.any(|table| table.name() == TAGS.name());
-        if is_there { self.tags().map(Some) } else { Ok(None) }
-    }
-}
-
-impl ReadTables<'_> {
-    /// Which jobs have which tags. `None` if the file does not have the table.
-    pub fn tags(&self) -> Result<Option<ReadOnlyTable<TagKey, ()>>, Fault> {
-        match self.txn.open_table(TAGS) {
-            Ok(table) => Ok(Some(table)),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
+fn has_table(txn: &WriteTransaction, name: &str) -> Result<bool, Fault> {
+    Ok(txn.list_tables()?.any(|table| table.name() == name))
 }

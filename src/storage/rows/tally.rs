@@ -23,6 +23,9 @@ pub(crate) struct Tally {
     /// Follows the rest of the row, if it is not 0.
     #[serde(skip)]
     pub blocked: u64,
+    /// Follows the rest of the row, if it is not 0. Jobs that are counted as cancelled, too.
+    #[serde(skip)]
+    pub dropped_total: u64,
 }
 
 impl Tally {

@@ -18,8 +18,20 @@ pub(in crate::storage) const CODED_VERSION: u32 = 5;
 /// a job without telling the jobs that wait for it.
 pub(in crate::storage) const FLOW_VERSION: u32 = 6;
 
+/// The version of a file that has or had a topic. A build that knows none must refuse the file: it would remove a queue and leave its
+/// bindings, which would then lead to the next queue of its number.
+pub(in crate::storage) const TOPIC_VERSION: u32 = 7;
+
+/// The version of a file that has or had a stream. A build that knows no streams must refuse the file: it would treat the jobs of
+/// consumers as its own, and keep no entry from being removed.
+pub(in crate::storage) const STREAM_VERSION: u32 = 8;
+
+/// The version of a file in which a full queue ever was to drop its oldest jobs. A build that does not know that setting must refuse
+/// the file: it could not read the queue's row.
+pub(in crate::storage) const DROPPING_VERSION: u32 = 9;
+
 /// The newest version that this build reads.
-pub(in crate::storage) const KNOWN_VERSION: u32 = FLOW_VERSION;
+pub(in crate::storage) const KNOWN_VERSION: u32 = DROPPING_VERSION;
 
 pub(in crate::storage) const VERSION_KEY: &str = "schema";
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, Change, JobId, Order, Overrides, QueueId, QueueSettings};
+use crate::job::{BucketKey, Change, JobId, Order, Overrides, QueueId, QueueSettings, WhenFull};
 use crate::storage::Batch;
 
 /// How many groups one commit gives further heads.
@@ -14,6 +14,10 @@ const GROUPS_PER_COMMIT: usize = 1_000;
 /// run at a time than before, or an earlier call has not filled all groups.
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<bool, Error> {
     let queue = batch.queue_named(queue)?;
+    batch.check_settings(queue, settings)?;
+    if settings.when_full == WhenFull::DropOldest {
+        batch.may_drop()?;
+    }
     let row = batch.queue_mut(queue);
     let before = std::mem::replace(&mut row.settings, settings.clone());
     let is_raised = before.group_concurrency < settings.group_concurrency;

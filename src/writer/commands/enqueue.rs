@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Error;
 use crate::job::{Enqueued, JobId, QueueId, WhenFull, Withdraw};
-use crate::storage::{Batch, Prepared, Share};
+use crate::storage::{Batch, Prepared, Share, Shares};
 use crate::transaction::Prepare;
 use crate::writer::step::{Refusal, Reply, Step, WaitingHandler};
 
@@ -67,10 +67,8 @@ impl Enqueue {
 impl Step for Enqueue {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
-        let shares = batch.shares(&self.jobs, |batch, n| batch.claim(&self.jobs[n], prepare))?;
-        if let Err(full) = batch.room_for_shares(&shares) {
-            return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));
-        }
+        let needed = batch.shares(&self.jobs, |batch, n| batch.claim(&self.jobs[n], prepare))?;
+        make_room(batch, &needed, prepare)?;
         let answers = insert_all(batch, &mut self.jobs, prepare)?;
         if let Some(note) = &mut self.note {
             answers.ids(self.jobs.len() as u64).for_each(note);
@@ -94,7 +92,7 @@ impl Step for Enqueue {
     fn needs_room(&self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> bool {
         let is_new = |job: &Prepared| job.known_queue().is_none();
         let mut shares = || batch.shares(&self.jobs, |batch, n| batch.claim(&self.jobs[n], prepare));
-        self.jobs.iter().any(is_new) || shares().is_ok_and(|shares| !shares.is_empty())
+        self.jobs.iter().any(is_new) || shares().is_ok_and(|needed| !needed.shares.is_empty())
     }
 
     fn bytes(&self) -> usize {
@@ -111,7 +109,11 @@ impl Step for Enqueue {
 }
 
 /// Stores jobs. Their queues must have room.
-fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared], dispatch: &dyn Withdraw) -> Result<Answers, Error> {
+pub(super) fn insert_all(
+    batch: &mut Batch<'_>,
+    jobs: &mut [Prepared],
+    dispatch: &dyn Withdraw,
+) -> Result<Answers, Error> {
     let first = JobId::new(batch.counters.next_id);
     batch.expect(jobs.len());
     if !jobs.iter().any(Prepared::has_keys) {
@@ -124,12 +126,21 @@ fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared], dispatch: &dyn Withd
     Ok(Answers::Each(answers?))
 }
 
+/// Makes sure that every queue has room. A caller may have to wait for that.
+pub(super) fn make_room(batch: &mut Batch<'_>, needed: &Shares, dispatch: &dyn Withdraw) -> Result<(), Refusal> {
+    let Shares { shares, answers } = needed;
+    batch.make_room(shares, answers, dispatch).map_err(|error| match error {
+        Error::QueueFull { .. } => waits_for(batch, shares).map_or_else(|| error.into(), Refusal::Later),
+        error => error.into(),
+    })
+}
+
 /// The full queue for which the caller waits. `None` if one of the full queues does not let callers wait, or can never hold
 /// its share.
 fn waits_for(batch: &mut Batch<'_>, shares: &[Share]) -> Option<QueueId> {
     let mut waits_for = None;
     for share in shares {
-        if batch.room_for(share.queue, share.jobs, share.bytes).is_err() {
+        if batch.room_for(share.queue, share.jobs, share.bytes).is_err() && !batch.drops_for(share) {
             let settings = &batch.queue_ref(share.queue).settings;
             if settings.when_full != WhenFull::Wait || !settings.capacity.admits(share.jobs, share.bytes) {
                 return None;

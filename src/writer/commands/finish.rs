@@ -209,6 +209,32 @@ impl Finish {
         }
     }
 
+    /// Writes what becomes of an entry of a stream that is not a job. Returns false if it becomes a job: then what follows is what
+    /// follows for any job.
+    fn apply_to_entry(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<bool, Refusal> {
+        match self.transition {
+            Transition::End(State::Completed) => {
+                let has_result = self.more.as_ref().is_some_and(|more| {
+                    more.has_log || more.record.extra.as_ref().is_some_and(|extra| extra.result.is_some())
+                });
+                if !batch.keeps(self.queue, State::Completed, has_result) {
+                    batch.pass_entry(self.queue, &self.taken)?;
+                    batch.count_entry(self.queue);
+                    self.settle(batch);
+                    self.run_hooks(batch, prepare)?;
+                    return Ok(true);
+                }
+            }
+            Transition::GiveBack { .. } if self.more.as_ref().is_none_or(|more| !more.has_log) => {
+                batch.changes.push(Change::Returned { job: self.taken.clone() });
+                return Ok(true);
+            }
+            _ => {}
+        }
+        batch.entry_becomes_job(self.queue, &self.taken)?;
+        Ok(false)
+    }
+
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         let queue = self.queue;
         if let Some(hold) = self.more.as_ref().and_then(|more| more.hold.as_ref()) {
@@ -216,6 +242,12 @@ impl Finish {
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
         self.move_circuits(batch)?;
+        if batch.is_in_hand(queue, &self.taken)? && self.apply_to_entry(batch, prepare)? {
+            if batch.listening {
+                self.tell(batch);
+            }
+            return Ok(());
+        }
         self.note_steps(batch)?;
         if !matches!(self.transition, Transition::End(State::Completed))
             && let Some(reason) = batch.cancel_reason(self.id())?
@@ -317,6 +349,10 @@ impl Finish {
             let (id, queue, transition) = (self.id(), self.queue, self.transition);
             batch.apply(Move { id, queue, transition, from: self.from(), to: NewHome::Nowhere })?;
         }
+        self.run_hooks(batch, prepare)
+    }
+
+    fn run_hooks(&self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         // All hooks together may enqueue as much as one transaction.
         let size = Cell::default();
         for hook in self.more.iter().flat_map(|more| &more.hooks) {
@@ -376,7 +412,11 @@ impl Finish {
 
     /// Whether the job completes without writes of its handler and is in no group.
     fn is_plain(&self) -> bool {
-        matches!(self.transition, Transition::End(State::Completed)) && !self.has_hooks() && !self.taken.is_grouped()
+        let is_entry = self.taken.record.entry().is_some();
+        matches!(self.transition, Transition::End(State::Completed))
+            && !self.has_hooks()
+            && !self.taken.is_grouped()
+            && !is_entry
     }
 
     fn tell(&self, batch: &mut Batch<'_>) {

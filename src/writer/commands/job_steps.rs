@@ -38,6 +38,8 @@ pub(crate) struct PutStep {
 
 impl Step for PutStep {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        // Steps are those of a job.
+        batch.entry_becomes_job(self.mark.queue, &self.taken)?;
         if let Some(was) = batch.step_that_counts(self.taken.id, &self.name)?
             && !matches!(self.what, PutWhat::Undone)
         {

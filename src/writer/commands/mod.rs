@@ -7,8 +7,10 @@ mod enqueue;
 mod expire;
 mod finish;
 mod job_steps;
+mod keep_events;
 mod mark;
 mod on_dead;
+mod publish;
 pub(crate) mod queues;
 pub(crate) mod schedules;
 mod transact;
@@ -20,4 +22,5 @@ pub(crate) use finish::{CountFailure, Finish, HoldBack, More, Retried, take_rows
 pub(crate) use job_steps::{PutStep, PutWhat};
 pub(crate) use mark::MarkStarts;
 pub(crate) use on_dead::{DeadHook, cause_of, log_failed_hook};
+pub(crate) use publish::{Publish, PublishAnswer};
 pub(crate) use transact::{Transact, Transacted};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ValueHint, value_parser};
 
 /// The arguments of each command that looks at a queue or steers it.
-pub fn args() -> [Arg; 4] {
+pub fn args() -> [Arg; 5] {
     let only_one =
         |arg: Arg, others: [&'static str; 2]| arg.conflicts_with_all(others).help_heading("Where the queue is");
     [
@@ -23,6 +23,14 @@ pub fn args() -> [Arg; 4] {
             .value_parser(value_parser!(PathBuf))
             .value_hint(ValueHint::FilePath)
             .help("The Unix socket at which that process serves the dashboard"),
+        Arg::new("ca-file")
+            .long("ca-file")
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .conflicts_with_all(["file", "socket"])
+            .help("The authorities whose certificates are trusted at an address with https://, as PEM [default: those of the system]")
+            .help_heading("Where the queue is"),
         Arg::new("token")
             .long("token")
             .value_name("TOKEN")

@@ -32,7 +32,8 @@ impl At {
     /// Opens the file, or finds the process, that the arguments name.
     pub async fn open(matches: &ArgMatches) -> Result<Self> {
         if let Some(url) = matches.get_one::<String>("url") {
-            return Ok(Self::process(Client::at_url(url, token(matches))?));
+            let ca_file = matches.get_one::<PathBuf>("ca-file").map(PathBuf::as_path);
+            return Ok(Self::process(Client::at_url(url, ca_file, token(matches))?));
         }
         if let Some(socket) = matches.get_one::<PathBuf>("socket") {
             return Ok(Self::process(Client::at_socket(socket, token(matches))));

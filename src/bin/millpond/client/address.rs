@@ -42,6 +42,10 @@ impl Address {
         let place = Place::Tcp { name, port: port.unwrap_or(if is_tls { 443 } else { 80 }), is_tls };
         Ok(Self { place, host: host.to_owned(), base: base.to_owned() })
     }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self.place, Place::Tcp { is_tls: true, .. })
+    }
 }
 
 impl std::fmt::Display for Address {

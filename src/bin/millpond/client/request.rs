@@ -15,8 +15,8 @@ use super::connect::connect;
 /// The body of a request.
 pub(super) type Sent = Full<Bytes>;
 
-/// Bytes of an answer, at most: a page of 1,000 jobs with large errors has less.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of an answer, at most. A page of jobs that are exported has less: 8 MiB and a job, of which each byte can be six in JSON.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 impl Client {
     pub(super) fn get<T: DeserializeOwned + Send + 'static>(&self, path: String) -> Answer<'_, T> {
@@ -47,8 +47,11 @@ impl Client {
         }
         let request =
             request.body(Full::new(body)).map_err(|error| Problem::invalid(format!("cannot ask for that: {error}")))?;
-        let sent = connect(&self.address).await?.send_request(request).await;
-        let answer = sent.map_err(|error| unavailable(&error.to_string()))?;
+        let sent = connect(&self.address, self.tls.as_ref()).await?.send_request(request).await;
+        let answer = sent.map_err(|error| match error.is_parse() || error.is_incomplete_message() {
+            true => unavailable(&format!("{error}; if a server with TLS is there, the address begins with https://")),
+            false => unavailable(&error.to_string()),
+        })?;
         if answer.status().is_success() { Ok(answer) } else { Err(problem(answer).await) }
     }
 }
@@ -66,6 +69,11 @@ async fn read(answer: Response<Incoming>) -> Result<Bytes, Problem> {
 /// What the process says of a request that it has refused.
 async fn problem(answer: Response<Incoming>) -> Problem {
     let status = answer.status();
+    if let Some(location) = answer.headers().get(header::LOCATION) {
+        let location = String::from_utf8_lossy(location.as_bytes());
+        let why = "a redirect is not followed, because the token is for the given address only";
+        return Problem::new(Code::Internal, format!("the answer is {status} to {location}: {why}"));
+    }
     let told = read(answer).await.ok().and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok());
     let Some(problem) = told else {
         let code = match status.as_u16() {

@@ -7,6 +7,7 @@ mod listener;
 mod new;
 mod report;
 mod run;
+mod sent;
 mod setting;
 mod timings;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{JobInfo, PluginHandle, State, printable};
+use millpond::{Entry, JobInfo, PluginHandle, State, printable};
 use tracing::Level;
 
 use super::ended::Ended;
@@ -62,6 +62,17 @@ pub fn follow_ups(jobs: &[JobInfo]) {
     }
     if jobs.len() > LISTED_MAX {
         println!("  enqueued: {} more", jobs.len() - LISTED_MAX);
+    }
+}
+
+/// Prints entries that were appended, or messages that were published, to `name`.
+pub fn sent(how: &str, name: &str, entries: &[Entry]) {
+    for Entry { kind, key, payload, .. } in entries.iter().take(LISTED_MAX) {
+        let key = key.as_deref().map_or(String::new(), |key| format!(" with the key {:?}", printable(key)));
+        println!("  {how}: {kind} to {name}{key}: {}", value(&payload.bytes));
+    }
+    if entries.len() > LISTED_MAX {
+        println!("  {how}: {} more to {name}", entries.len() - LISTED_MAX);
     }
 }
 

@@ -17,6 +17,7 @@ use redb::backends::InMemoryBackend;
 
 use super::ended::Ended;
 use super::listener::Listener;
+use super::sent::Sent;
 use super::{report, setting};
 use crate::Result;
 use crate::shown::shown;
@@ -82,6 +83,7 @@ struct Session {
     plugin: PluginHandle,
     events: Events,
     lines: Listener,
+    sent: Sent,
     kind: String,
     payload: Bytes,
     repeat: u32,
@@ -105,6 +107,8 @@ impl Session {
         let pond = Millpond::builder().open_backend(InMemoryBackend::new())?;
         let kept = Retention::default().completed(KEPT);
         pond.queue(QUEUE)?.configure(QueueSettings::default().retention(kept)).await?;
+        let sent =
+            Sent::listen(&pond, setting::granted(matches, "append"), setting::granted(matches, "publish")).await?;
         let events = pond.events();
         let begun = Instant::now();
         let worker = pond.worker(QUEUE).concurrency(1).no_timeout().handle_wasm(kind, plugin).start()?;
@@ -115,6 +119,7 @@ impl Session {
             plugin,
             events,
             lines,
+            sent,
             kind: kind.clone(),
             payload,
             repeat: number(matches, "repeat"),
@@ -143,6 +148,7 @@ impl Session {
         report::outcome(&job, &ended);
         report::log(&self.lines.take());
         report::follow_ups(&follow_ups(&self.pond, id)?);
+        self.sent.report(&self.pond)?;
         if let Some((file, result)) = self.result.as_ref().zip(job.result) {
             fs::write(file, &result).map_err(|error| format!("could not write {}: {error}", file.display()))?;
         }

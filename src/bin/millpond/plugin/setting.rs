@@ -1,5 +1,6 @@
 //! The command line options for a plugin's limits, settings and grants.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub fn file() -> Arg {
     Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help("The .wasm file")
 }
 
-pub fn options() -> [Arg; 8] {
+pub fn options() -> [Arg; 10] {
     [
         Arg::new("timeout")
             .long("timeout")
@@ -35,6 +36,18 @@ pub fn options() -> [Arg; 8] {
             .value_name("KIND[@QUEUE]")
             .action(ArgAction::Append)
             .help("Allows follow-up jobs of this kind; can be given several times"),
+        Arg::new("append")
+            .long("append")
+            .value_name("KIND@STREAM")
+            .action(ArgAction::Append)
+            .value_parser(kind_and_name)
+            .help("Allows entries of this kind in this stream; can be given several times"),
+        Arg::new("publish")
+            .long("publish")
+            .value_name("KIND@TOPIC")
+            .action(ArgAction::Append)
+            .value_parser(kind_and_name)
+            .help("Allows messages of this kind to this topic; can be given several times"),
         Arg::new("rate-limit")
             .long("rate-limit")
             .action(ArgAction::SetTrue)
@@ -67,6 +80,12 @@ pub fn plugin(matches: &ArgMatches) -> Result<Plugin> {
             None => Grant::enqueue(grant),
         });
     }
+    for (kind, stream) in kinds_and_names(matches, "append") {
+        plugin = plugin.grant(Grant::append(kind).to_stream(stream));
+    }
+    for (kind, topic) in kinds_and_names(matches, "publish") {
+        plugin = plugin.grant(Grant::publish(kind).to_topic(topic));
+    }
     if matches.get_flag("rate-limit") {
         plugin = plugin.grant(Grant::rate_limit());
     }
@@ -93,6 +112,21 @@ fn limits(matches: &ArgMatches) -> PluginLimits {
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a key, `=` and a value, as in `width=320`")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The kinds that are granted by this option, each with the stream or the topic.
+fn kinds_and_names<'m>(matches: &'m ArgMatches, option: &str) -> impl Iterator<Item = &'m (String, String)> {
+    matches.get_many(option).into_iter().flatten()
+}
+
+/// The streams or the topics that are granted by this option.
+pub fn granted(matches: &ArgMatches, option: &str) -> BTreeSet<String> {
+    kinds_and_names(matches, option).map(|(_, name)| name.clone()).collect()
+}
+
+fn kind_and_name(text: &str) -> std::result::Result<(String, String), String> {
+    let (kind, name) = text.split_once('@').ok_or("a kind, `@` and a name, as in `total@totals`")?;
+    Ok((kind.to_owned(), name.to_owned()))
 }
 
 /// Parses a URL without a path.

@@ -12,11 +12,16 @@ use crate::at::At;
 use crate::exit::{Exit, Failed};
 
 pub fn command() -> Command {
+    let command = verb("enqueue", "Stores a job");
+    with_job(command.arg(Arg::new("queue").value_name("QUEUE").required(true).help("The queue")))
+}
+
+/// Adds the arguments that say what a job is.
+pub fn with_job(command: Command) -> Command {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
-    verb("enqueue", "Stores a job")
-        .arg(Arg::new("queue").value_name("QUEUE").required(true).help("The queue"))
+    command
         .arg(Arg::new("kind").value_name("KIND").required(true).help("The kind"))
         .arg(
             Arg::new("payload")
@@ -38,23 +43,24 @@ pub fn command() -> Command {
         .arg(text("header", "NAME=VALUE", "A header; can be repeated").action(ArgAction::Append).value_parser(header))
 }
 
-fn header(text: &str) -> std::result::Result<(String, String), String> {
+pub fn header(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let job = job(matches)?;
+    let job = NewJob { queue: super::text(matches, "queue"), ..job(matches)? };
     let at = At::open(matches).await?;
     act(matches, at, vec![Action::Enqueue(job)]).await
 }
 
-fn job(matches: &ArgMatches) -> Result<NewJob> {
+/// The job, without its queue.
+pub fn job(matches: &ArgMatches) -> Result<NewJob> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten().cloned().collect();
     let headers = matches.get_many::<(String, String)>("header").into_iter().flatten().cloned();
     Ok(NewJob {
-        queue: text("queue").unwrap_or_default(),
+        queue: String::new(),
         kind: text("kind").unwrap_or_default(),
         payload: serde_json::Value::Null,
         payload_text: payload(text("payload").as_deref())?,
@@ -67,6 +73,7 @@ fn job(matches: &ArgMatches) -> Result<NewJob> {
         max_attempts: matches.get_one::<u32>("max-attempts").copied(),
         tags: many("tag"),
         headers: headers.collect(),
+        entry: None,
     })
 }
 

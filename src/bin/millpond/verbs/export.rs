@@ -5,21 +5,17 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command, ValueHint, value_parser};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use millpond::dashboard::api::{Code, JobQuery, Order, Paging, Problem};
-use millpond::{Cursor, JobFilter, Millpond};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+use millpond::dashboard::api::{Code, JobQuery, Paging, Problem};
+use millpond::{Cursor, JobFilter, JobInfo, Millpond};
 use serde_json::json;
 
-use super::record::Record;
+use super::record::{Bound, Record};
 use super::{filter, verb};
 use crate::Result;
 use crate::at::At;
 use crate::output::{Progress, count};
 use crate::shown::shown_json;
-
-/// Jobs that another process is asked for at a time.
-const ASKED_AT_ONCE: usize = 8;
 
 pub fn command() -> Command {
     verb("export", "Prints the jobs that match, a line of JSON each; without arguments all jobs")
@@ -33,18 +29,69 @@ pub fn command() -> Command {
                 .value_hint(ValueHint::FilePath)
                 .help("Writes this file in place of the standard output; nothing may be there"),
         )
+        .arg(
+            Arg::new("with-unimportable").long("with-unimportable").action(ArgAction::SetTrue).help(
+                "Prints also jobs that no import stores: those that wait for others of their flow, or have steps or signals",
+            ),
+        )
+}
+
+/// What became of the jobs.
+#[derive(Default)]
+struct Exported {
+    written: u64,
+    blocked: u64,
+    undoing: u64,
+    with_steps: u64,
+}
+
+impl Exported {
+    fn skip(&mut self, bound: Bound) {
+        *match bound {
+            Bound::Blocked => &mut self.blocked,
+            Bound::Undoing => &mut self.undoing,
+            Bound::Stepped => &mut self.with_steps,
+        } += 1;
+    }
+
+    /// What was skipped, and what can be done about it.
+    fn note(&self) -> Option<String> {
+        let Self { blocked, undoing, with_steps, .. } = *self;
+        let skipped = blocked + undoing + with_steps;
+        let text = format!(
+            "{} jobs were skipped, because new jobs cannot go on where they are: {} wait for others of their flow, {} undo \
+             their steps, {} have steps or signals. `backup` copies everything; `--with-unimportable` prints these jobs, too",
+            count(skipped),
+            count(blocked),
+            count(undoing),
+            count(with_steps)
+        );
+        (skipped > 0).then_some(text)
+    }
+
+    /// On the standard error: the standard output is for the jobs.
+    fn tell(&self, is_json: bool) {
+        let Self { written, blocked, undoing, with_steps } = *self;
+        let note = self.note();
+        if is_json {
+            let skipped = json!({ "blocked": blocked, "undoing": undoing, "with_steps": with_steps });
+            eprintln!("{}", json!({ "exported": written, "skipped": skipped, "note": note }));
+            return;
+        }
+        eprintln!("{} jobs were exported", count(written));
+        if let Some(note) = note {
+            eprintln!("{note}");
+        }
+    }
 }
 
 pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let at = At::open(matches).await?;
     let mut out = output(matches.get_one::<PathBuf>("output"))?;
-    let written = write(&at, filter::query(matches), &mut out).await?;
+    let exported = write(&at, filter::query(matches), matches.get_flag("with-unimportable"), &mut out).await?;
     out.flush()?;
     drop(out);
-    match matches.get_flag("json") {
-        true => eprintln!("{}", json!({ "exported": written })),
-        false => eprintln!("{} jobs were exported", count(written)),
-    }
+    exported.tell(matches.get_flag("json"));
     at.close().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -56,23 +103,27 @@ fn output(path: Option<&PathBuf>) -> Result<Box<dyn Write + Send>> {
     }
 }
 
-async fn write(at: &At, query: JobQuery, out: &mut (dyn Write + Send)) -> Result<u64> {
+async fn write(at: &At, query: JobQuery, with_bound: bool, out: &mut (dyn Write + Send)) -> Result<Exported> {
     let progress = Progress::of("exporting", None);
-    let (mut after, mut written) = (None, 0);
+    let (mut after, mut exported) = (None, Exported::default());
     loop {
         let (records, next) = match &at.pond {
             Some(pond) => of_file(pond, &query, after).await?,
             None => of_process(at, &query, after).await?,
         };
         for record in &records {
+            if let Some(bound) = record.bound().filter(|_| !with_bound && !record.is_ended()) {
+                exported.skip(bound);
+                continue;
+            }
+            exported.written += 1;
             // The lines of hostile jobs are as safe on a terminal as all other output.
             writeln!(out, "{}", shown_json(&serde_json::to_string(record)?))?;
         }
-        written += records.len() as u64;
         progress.add(records.len() as u64);
         after = next;
         if after.is_none() {
-            return Ok(written);
+            return Ok(exported);
         }
     }
 }
@@ -85,23 +136,16 @@ async fn of_file(pond: &Millpond, query: &JobQuery, after: Option<String>) -> Re
     let cursor = after.map(|after| after.parse::<Cursor>()).transpose()?;
     let read = pond.read(move |pond| {
         let page = pond.jobs(&filter, cursor, Paging::LIMIT_MAX)?;
-        Ok((page.jobs.iter().map(Record::of_info).collect(), page.next.map(|next| next.to_string())))
+        let record = |job: &JobInfo| Ok(Record::of_info(job, &pond.steps(job.id)?));
+        let records = page.jobs.iter().map(record).collect::<std::result::Result<_, millpond::Error>>()?;
+        Ok((records, page.next.map(|next| next.to_string())))
     });
     Ok(read.await?)
 }
 
-/// A page lists the jobs without all of their payloads, so each job is asked for.
 async fn of_process(at: &At, query: &JobQuery, after: Option<String>) -> Result<Read> {
     let page = Paging { after, limit: Some(Paging::LIMIT_MAX) };
-    let page = at.source.jobs(query.clone(), Order::Oldest, page).await?;
-    let ids = page.jobs.into_iter().map(|job| job.id);
-    let jobs = stream::iter(ids).map(|id| async move {
-        match at.source.job(&id).await {
-            Ok(job) => Record::of_shown(&job).map(Some).map_err(|why| Problem::new(Code::Conflict, why)),
-            Err(problem) if problem.code == Code::NotFound => Ok(None),
-            Err(problem) => Err(problem),
-        }
-    });
-    let records: Vec<Option<Record>> = jobs.buffered(ASKED_AT_ONCE).try_collect().await?;
-    Ok((records.into_iter().flatten().collect(), page.next))
+    let page = at.source.records(query.clone(), page).await?;
+    let records = page.records.into_iter().map(Record::of_shown).collect::<std::result::Result<_, _>>();
+    Ok((records.map_err(|why| Problem::new(Code::Conflict, why))?, page.next))
 }

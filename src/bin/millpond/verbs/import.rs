@@ -117,7 +117,7 @@ async fn import(matches: &ArgMatches, at: &At, mut input: Box<dyn BufRead + Send
             }
             bytes += text.len();
             match parse(&text, line)? {
-                record if is_imported(&record, with_dead) => records.push(record),
+                record if is_imported(&record, with_dead) => records.push(free(record, line)?),
                 _ => left_out += 1,
             }
         }
@@ -143,6 +143,16 @@ fn next(input: &mut (dyn BufRead + Send)) -> Result<Option<String>> {
 fn parse(text: &str, line: u64) -> Result<Record> {
     serde_json::from_str(text)
         .map_err(|error| Failed::new(Exit::Usage, format!("line {line} is no job of an export: {error}")).into())
+}
+
+/// Refuses a job that would not go on where it was.
+fn free(record: Record, line: u64) -> Result<Record> {
+    let Some(bound) = record.bound() else { return Ok(record) };
+    let text = format!(
+        "job {} in line {line} cannot be imported: it {bound}; remove the line, or use `backup`, which copies everything",
+        record.id
+    );
+    Err(Failed::new(Exit::Conflict, text).into())
 }
 
 /// A job that had ended would run again.

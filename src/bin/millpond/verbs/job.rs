@@ -64,6 +64,7 @@ fn show(job: &Job) -> Result<()> {
         fields.add("header", format!("{name}: {value}"));
     }
     fields.maybe("schedule", job.scheduled_for.as_ref().map(|run| format!("{}, for {}", run.schedule, run.at)));
+    fields.maybe("entry", job.entry.as_ref().map(|entry| format!("{} of stream {}", entry.offset, entry.stream)));
     if let Some(progress) = &row.progress {
         let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
         fields.add("progress", format!("{}{total} {}", progress.done, progress.message));

@@ -5,6 +5,8 @@ mod backup;
 mod bench;
 mod change;
 mod compact;
+mod consumer;
+mod consumers;
 mod dead;
 mod enqueue;
 mod events;
@@ -17,20 +19,24 @@ mod import;
 mod job;
 mod jobs;
 mod limits;
+mod links;
 mod pause;
 mod quarantine;
 mod queues;
 mod record;
 mod schedules;
 mod stats;
+mod stream;
+mod streams;
 mod top;
+mod topics;
 mod verify;
 mod whole_queue;
 
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millpond::dashboard::api::{Action, Done};
+use millpond::dashboard::api::{Action, Done, Paging, Problem};
 
 use crate::Result;
 use crate::at::At;
@@ -48,6 +54,12 @@ pub fn commands() -> Vec<Command> {
         flows::command(),
         flow::command(),
         schedules::command(),
+        topics::command(),
+        streams::command(),
+        stream::command(),
+        consumers::command(),
+        consumer::command(),
+        links::command(),
         quarantine::command(),
         top::command(),
         events::command(),
@@ -86,6 +98,12 @@ pub async fn run(name: &str, matches: &ArgMatches) -> Result<ExitCode> {
         "flow" => flow::run(matches).await,
         "signal" => flow::run_signal(matches).await,
         "schedules" => schedules::run(matches).await,
+        "topics" => topics::run(matches).await,
+        "streams" => streams::run(matches).await,
+        "stream" => stream::run(matches).await,
+        "consumers" => consumers::run(matches).await,
+        "consumer" => consumer::run(matches).await,
+        "links" => links::run(matches).await,
         "quarantine" => quarantine::run(matches).await,
         "top" => top::run(matches).await,
         "events" => events::run(matches).await,
@@ -119,6 +137,21 @@ fn text(matches: &ArgMatches, name: &str) -> String {
 
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON")
+}
+
+/// All that a list has. `page` returns a page of it, and where the next page begins.
+async fn all_pages<T>(
+    page: impl AsyncFn(Paging) -> std::result::Result<(Vec<T>, Option<String>), Problem>,
+) -> Result<Vec<T>> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (some, next) = page(Paging { after, limit: Some(Paging::LIMIT_MAX) }).await?;
+        all.extend(some);
+        after = next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 /// Makes these changes one after another, and prints what was done. An error ends it, and so do problems that were found.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millpond::dashboard::api::{Body, Format, Job, Time};
+use millpond::dashboard::api::{Body, EntryOf, Format, JobRecord, Time};
 use millpond::dashboard::json::one_line;
-use millpond::{Codec, JobInfo, Payload, Timestamp};
+use millpond::{Codec, JobInfo, Payload, StepInfo, StepState, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -45,6 +45,43 @@ pub struct Record {
     pub error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Content>,
+    /// The flow that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// How many steps and signals it has, but for those that are undone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub steps: u64,
+    /// The state in which it ends once its steps are undone, if it undoes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<String>,
+    /// The entry of a stream that it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryOf>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Why a new job cannot go on where a job of an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// It waits for others of its flow. A new job would run at once.
+    Blocked,
+    /// It undoes its steps. A new job would do them again.
+    Undoing,
+    /// It has steps or signals. A new job would do the steps again, and miss the signals.
+    Stepped,
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Blocked => "waits for others of its flow, and a new job would run at once",
+            Self::Undoing => "undoes its steps, and a new job would do them again",
+            Self::Stepped => "has steps or signals, which a new job does not have",
+        })
+    }
 }
 
 /// A payload or a result.
@@ -63,7 +100,8 @@ pub enum Content {
 
 impl Record {
     /// A job of an open file.
-    pub fn of_info(job: &JobInfo) -> Self {
+    pub fn of_info(job: &JobInfo, steps: &[StepInfo]) -> Self {
+        let is_done = |step: &&StepInfo| !matches!(step.state, StepState::Undone { .. });
         let time = |at: Timestamp| Time(at.as_millis());
         Self {
             id: job.id.to_string(),
@@ -84,34 +122,56 @@ impl Record {
             ended_at: job.ended_at.map(time),
             error: job.errors.last().map(|error| error.message.clone()).or_else(|| job.reason.clone()),
             result: job.result.as_ref().map(|bytes| Content::of_result(bytes)),
+            flow: job.flow.clone(),
+            steps: steps.iter().filter(is_done).count() as u64,
+            undoing: job.undoing.map(|state| state.to_string()),
+            entry: job.entry.as_ref().map(|of| EntryOf { stream: of.stream.to_string(), offset: of.offset }),
+        }
+    }
+
+    /// Whether the job had ended.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state.as_str(), "completed" | "cancelled" | "dead")
+    }
+
+    /// Why an import cannot store it, if so.
+    pub fn bound(&self) -> Option<Bound> {
+        match (self.state.as_str(), &self.undoing, self.steps) {
+            ("blocked", ..) => Some(Bound::Blocked),
+            (_, Some(_), _) => Some(Bound::Undoing),
+            (_, _, 1..) => Some(Bound::Stepped),
+            _ => None,
         }
     }
 
     /// A job that another process has shown. It is refused if a part of its payload was left out.
-    pub fn of_shown(job: &Job) -> Result<Self, String> {
-        let row = &job.row;
+    pub fn of_shown(job: JobRecord) -> Result<Self, String> {
         let content = |body: &Body| {
-            Content::of_body(body).map_err(|why| format!("job {} cannot be exported from here: {why}", row.id))
+            Content::of_body(body).map_err(|why| format!("job {} cannot be exported from here: {why}", job.id))
         };
         Ok(Self {
-            id: row.id.clone(),
-            queue: row.queue.clone(),
-            kind: row.kind.clone(),
-            state: row.state.clone(),
             payload: content(&job.payload)?,
-            priority: Some(row.priority),
-            group: row.group.clone(),
-            key: row.key.clone(),
-            idempotency_key: job.idempotency_key.clone(),
-            max_attempts: row.max_attempts,
-            tags: row.tags.clone(),
-            headers: job.headers.clone(),
-            attempts: row.attempts,
-            enqueued_at: row.enqueued_at,
-            run_at: row.run_at,
-            ended_at: row.ended_at,
-            error: row.error.clone(),
             result: job.result.as_ref().map(content).transpose()?,
+            id: job.id,
+            queue: job.queue,
+            kind: job.kind,
+            state: job.state,
+            priority: Some(job.priority),
+            group: job.group,
+            key: job.key,
+            idempotency_key: job.idempotency_key,
+            max_attempts: job.max_attempts,
+            tags: job.tags,
+            headers: job.headers,
+            attempts: job.attempts,
+            enqueued_at: job.enqueued_at,
+            run_at: job.run_at,
+            ended_at: job.ended_at,
+            error: job.error,
+            flow: job.flow,
+            steps: job.steps,
+            undoing: job.undoing,
+            entry: job.entry,
         })
     }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use millpond::dashboard::api::{Paging, Schedule, Time};
+use millpond::dashboard::api::{Schedule, Time};
 
-use super::verb;
+use super::{all_pages, verb};
 use crate::Result;
 use crate::at::At;
 use crate::output::{self, Fields, Table, age, count, moment, seconds};
@@ -39,15 +39,8 @@ pub async fn run(matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 async fn collect(at: &At) -> Result<Vec<Schedule>> {
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let page = at.source.schedules(Paging { after, limit: Some(Paging::LIMIT_MAX) }).await?;
-        all.extend(page.schedules);
-        after = page.next;
-        if after.is_none() {
-            return Ok(all);
-        }
-    }
+    let page = async |page| at.source.schedules(page).await.map(|found| (found.schedules, found.next));
+    all_pages(page).await
 }
 
 fn table(schedules: &[Schedule]) -> Table {

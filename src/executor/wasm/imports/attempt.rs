@@ -4,6 +4,7 @@ use crate::executor::wasm::contract::attempt::Host;
 use crate::executor::wasm::contract::types::Instant;
 use crate::executor::wasm::guest::{Guest, instant, nanoseconds};
 use crate::handler::AttemptFacts;
+use crate::job::EntryOrder;
 
 impl Guest {
     fn fact<T>(&mut self, fact: impl FnOnce(&AttemptFacts) -> T) -> wasmtime::Result<T> {
@@ -78,5 +79,17 @@ impl Host for Guest {
 
     fn get_scheduled_for(&mut self) -> wasmtime::Result<Option<Instant>> {
         self.fact(|facts| facts.scheduled_for().map(|run| instant(run.at)))
+    }
+
+    fn get_stream(&mut self) -> wasmtime::Result<Option<String>> {
+        self.fact(|facts| facts.entry().map(|entry| entry.stream.to_string()))
+    }
+
+    fn get_offset(&mut self) -> wasmtime::Result<Option<u64>> {
+        self.fact(|facts| facts.entry().map(|entry| entry.offset))
+    }
+
+    fn get_key(&mut self) -> wasmtime::Result<Option<String>> {
+        self.fact(|facts| facts.entry().and_then(|_| EntryOrder::key_of(facts.group())).map(str::to_owned))
     }
 }

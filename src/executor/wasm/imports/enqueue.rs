@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use crate::error::Error as QueueError;
 use crate::executor::wasm::contract::enqueue::{Error, Host, HostNewJob, RefusedJob};
 use crate::executor::wasm::draft::{Conflict, Draft, Hold};
 use crate::executor::wasm::guest::Guest;
-use crate::executor::wasm::overlay::FollowUp;
+use crate::executor::wasm::overlay::To;
+use crate::executor::wasm::staging::Refused;
 use crate::job::{KEY_BYTES_MAX, Priority};
 
 /// How many bytes of a kind, queue, key or group are kept until the job is enqueued. No valid one is as long, so one that was
@@ -42,7 +42,7 @@ impl HostNewJob for Guest {
         let draft = self.draft(&job)?;
         // A number that is not a `u8` is not a priority either. The error names the range.
         match Priority::new(u8::try_from(priority).unwrap_or(u8::MAX)) {
-            Ok(priority) => draft.priority = priority,
+            Ok(priority) => draft.priority = Some(priority),
             Err(error) => {
                 draft.wrong.get_or_insert_with(|| error.to_string());
             }
@@ -129,7 +129,7 @@ impl Host for Guest {
     fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
         let draft = self.take_draft(job)?;
-        Ok(self.stage(draft))
+        Ok(self.enqueue_one(draft))
     }
 
     fn enqueue_many(&mut self, jobs: Vec<Resource<Draft>>) -> wasmtime::Result<Result<Vec<String>, RefusedJob>> {
@@ -138,7 +138,7 @@ impl Host for Guest {
         let (staged, bytes) = (self.overlay.follow_ups.len(), self.overlay.bytes);
         let mut ids = Vec::with_capacity(drafts.len());
         for (index, draft) in (0..).zip(drafts) {
-            match self.stage(draft) {
+            match self.enqueue_one(draft) {
                 Ok(id) => ids.push(id),
                 Err(error) => {
                     self.overlay.follow_ups.truncate(staged);
@@ -186,39 +186,24 @@ impl Guest {
         Draft::new(kind, payload)
     }
 
-    fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
+    pub(super) fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
         let draft = self.table.delete(job)?;
         self.draft_bytes = self.draft_bytes.saturating_sub(draft.bytes());
         Ok(draft)
     }
 
-    /// Accepts a follow-up job, which is stored with the completion of the running job and gets its id then. Until then
-    /// it is named by the id of the running job and its own number, such as `7+1`.
-    fn stage(&mut self, mut draft: Draft) -> Result<String, Error> {
+    /// Accepts a follow-up job. It gets its id when it is stored. Until then it is named by the id of the running job and its own
+    /// number, such as `7+1`.
+    fn enqueue_one(&mut self, draft: Draft) -> Result<String, Error> {
         let facts = self.context.facts();
-        draft.generation = facts.guest.generation().saturating_add(1);
-        let own = facts.queue.clone();
-        let queue = draft.queue.as_deref().map_or_else(|| own.clone(), Into::into);
-        if !self.plugin.may_enqueue(&draft.kind, &queue, &own) {
-            return Err(Error::AccessDenied);
-        }
-        draft.check().map_err(Error::Other)?;
-        let limits = &self.plugin.limits;
-        if draft.over_quota || draft.generation > limits.generations {
-            return Err(Error::QuotaExceeded);
-        }
-        let bytes = self.overlay.bytes.saturating_add(draft.bytes());
-        if self.overlay.follow_ups.len() >= limits.follow_ups as usize || bytes > limits.follow_up_bytes {
-            return Err(Error::QuotaExceeded);
-        }
-        match self.plugin.host.prepare.prepare(&queue, draft.job()) {
-            Ok(_) => {}
-            Err(QueueError::PayloadTooLarge { .. }) => return Err(Error::PayloadTooLarge),
-            Err(error) => return Err(Error::Other(error.to_string())),
-        }
         let id = format!("{}+{}", facts.id(), self.overlay.follow_ups.len() + 1);
-        self.overlay.bytes = bytes;
-        self.overlay.follow_ups.push(FollowUp { queue, draft });
+        let queue = draft.queue.as_deref().map_or_else(|| facts.queue.clone(), Into::into);
+        self.stage(draft, To::Queue(queue)).map_err(|refused| match refused {
+            Refused::AccessDenied => Error::AccessDenied,
+            Refused::PayloadTooLarge => Error::PayloadTooLarge,
+            Refused::QuotaExceeded => Error::QuotaExceeded,
+            other => Error::Other(other.into_text()),
+        })?;
         Ok(id)
     }
 }

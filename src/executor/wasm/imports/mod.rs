@@ -12,6 +12,8 @@ mod progress;
 mod random;
 mod state;
 mod steps;
+mod streams;
+mod topics;
 
 use wasmtime::component::{HasSelf, Linker};
 

@@ -21,13 +21,15 @@ impl Batch<'_> {
     /// Follows up what has happened to jobs of flows, and writes what was kept in memory. After that the transaction can be
     /// committed.
     pub fn close(mut self) -> Result<Sealed, Fault> {
-        if !self.flow_rows.is_empty() {
-            self.follow_up()?;
-        }
+        self.follow_up()?;
         self.seal()
     }
 
-    fn follow_up(&mut self) -> Result<(), Fault> {
+    /// Follows up what has happened to jobs of flows so far.
+    pub fn follow_up(&mut self) -> Result<(), Fault> {
+        if self.flow_rows.is_empty() {
+            return Ok(());
+        }
         let mut room = NODES_AT_ONCE;
         while let Some(news) = self.flow_rows.news.pop_front() {
             self.follow(news, &mut room)?;

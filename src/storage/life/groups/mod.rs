@@ -121,6 +121,31 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Stores a member that was handed out before it was in the file, as a head at the position from which it was handed out.
+    pub(super) fn put_handed_out_head(
+        &mut self,
+        queue: QueueId,
+        taken: &ReadyJob,
+        member: &Member,
+        bytes: &Bytes,
+    ) -> Result<(), Fault> {
+        self.put_member(queue, member, taken.id, bytes)?;
+        let mut row = self.group(queue, &member.group)?;
+        let at = if row.is_paused() {
+            // It runs, and is not started again before the group is resumed.
+            HeadAt::Held
+        } else {
+            let Order { priority, position } = taken.order;
+            self.tables.heads()?.insert(
+                (queue, priority, position),
+                HeadValue::encode(taken.id.get(), member.seq, &member.group).as_slice(),
+            )?;
+            HeadAt::Ready { priority, position }
+        };
+        row.put_head(Head { id: taken.id, seq: member.seq, at });
+        self.put_group(queue, &member.group, &row)
+    }
+
     /// A member that was due later is pending once it may run.
     fn make_pending(
         &mut self,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::row::{GroupRow, Head, HeadAt};
-use crate::job::{JobId, Order, QueueId};
+use crate::job::{Change, JobId, Order, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
@@ -46,6 +46,9 @@ impl Batch<'_> {
             }
         };
         if paused {
+            if self.catalog().has_consumers() {
+                self.changes.push(Change::GroupPaused { queue, group: group.clone() });
+            }
             self.pause_heads(queue, &mut row)?;
         } else {
             self.resume_heads(queue, group, &mut row, handed_out)?;

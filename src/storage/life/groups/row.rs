@@ -162,6 +162,9 @@ impl Batch<'_> {
     pub(in crate::storage) fn put_group(&mut self, queue: QueueId, group: &str, row: &GroupRow) -> Result<(), Fault> {
         if *row == GroupRow::default() {
             self.tables.groups()?.remove((queue, group))?;
+            if self.catalog().has_consumers() {
+                self.changes.push(Change::GroupEmpty { queue, group: group.into() });
+            }
         } else {
             self.tables.groups()?.insert((queue, group), codec::encode(row).as_slice())?;
         }

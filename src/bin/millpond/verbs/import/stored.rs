@@ -55,6 +55,9 @@ fn new_job(record: Record) -> Result<(String, NewJob)> {
     if let Some(attempts) = record.max_attempts {
         new = new.max_attempts(attempts);
     }
+    if let Some(entry) = record.entry {
+        new = new.entry(entry.stream, entry.offset);
+    }
     Ok((record.queue, new))
 }
 
@@ -83,6 +86,7 @@ fn shown_job(record: Record) -> Result<api::NewJob> {
         max_attempts: record.max_attempts,
         tags: record.tags,
         headers: record.headers,
+        entry: record.entry,
     })
 }
 
