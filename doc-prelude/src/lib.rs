@@ -7,7 +7,7 @@ pub use std::time::Duration;
 
 pub use millpond::testing::{self, ManualClock, drain, in_memory};
 pub use millpond::*;
-pub use redb::TableDefinition;
+pub use redb::{ReadableTable, TableDefinition};
 pub use serde::{Deserialize, Serialize};
 
 /// The payload of most examples: charge the customer for an order.

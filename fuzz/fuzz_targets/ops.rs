@@ -18,6 +18,8 @@ mod ops;
 mod scrambled;
 #[path = "../../tests/model/stream.rs"]
 mod stream;
+#[path = "../../tests/model/streams.rs"]
+mod streams;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Err(why) = stream::run_bytes(data) {

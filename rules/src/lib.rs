@@ -29,6 +29,17 @@ pub fn is_name(name: &str) -> bool {
     !only_dots && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_name_byte)
 }
 
+/// The longest routing key in bytes: as in AMQP.
+pub const ROUTING_KEY_BYTES_MAX: usize = 255;
+
+/// The most words of a routing key, which are between dots. The work for one message grows with it.
+pub const ROUTING_WORDS_MAX: usize = 64;
+
+/// Whether this is a valid routing key. The empty one is, and has no words.
+pub fn is_routing_key(text: &str) -> bool {
+    text.len() <= ROUTING_KEY_BYTES_MAX && (text.is_empty() || text.split('.').count() <= ROUTING_WORDS_MAX)
+}
+
 /// The number of priorities. 0 runs first, 9 runs last.
 pub const PRIORITIES: u8 = 10;
 

@@ -1,7 +1,11 @@
 // Every page and every action of the dashboard, in a real browser, against a queue under load.
 //
 //   npm ci && npm test                         needs Chromium; without one it says so and passes
-//   SCREENSHOTS=../../docs/guide/src/dashboard npm test  also writes the pictures of the guide
+//   SCREENSHOTS=shots npm test                 also writes a picture of each page into this directory
+//
+// For the pictures of the guide, the example runs for some minutes before, with a million waiting jobs:
+//   cargo run --release --features dashboard --example dashboard -- --jobs 1000000
+//   SCREENSHOTS=shots MILLPOND_URL=http://127.0.0.1:3001 node --test --test-name-pattern "every page" browser.test.mjs
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -79,6 +83,10 @@ async function paths() {
     steps: `/jobs/${await jobIn("queue=refunds")}`,
     schedules: "/schedules",
     schedule: "/schedules/report-south",
+    streams: "/streams",
+    stream: "/streams/payments",
+    links: "/links",
+    queue_of_link: "/queues/archive",
     plugins: "/plugins",
     quarantine: "/quarantine",
     events: "/events",

@@ -12,8 +12,10 @@ export function chromiumPath() {
   return places.find((place) => place && existsSync(place));
 }
 
-// Starts the example, or the program that `MILLPOND_EXAMPLE` names, and waits until it says where it listens.
+// Starts the example, or the program that `MILLPOND_EXAMPLE` names, and waits until it says where it listens. Starts nothing if
+// `MILLPOND_URL` says where one runs.
 export function startExample(jobs) {
+  if (process.env.MILLPOND_URL) return { url: Promise.resolve(process.env.MILLPOND_URL), stop: async () => {} };
   const features = process.env.MILLPOND_FEATURES ?? "dashboard";
   const words = ["run", "--quiet", "--features", features, "--example", "dashboard", "--", "--port", "0", "--jobs", `${jobs}`];
   const built = process.env.MILLPOND_EXAMPLE;

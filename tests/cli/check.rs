@@ -13,7 +13,7 @@ fn check<'w>(file: &'w str, more: &[&'w str]) -> Vec<&'w str> {
 fn it_says_what_a_plugin_is() {
     let hash = format!("{:x}", Sha256::digest(std::fs::read(noop()).unwrap()));
     let parts =
-        ["noop would be registered", "a core module", &hash, "millpond:jobs/handler@0.1.2", "memory_bytes 67108864"];
+        ["noop would be registered", "a core module", &hash, "millpond:jobs/handler@0.1.3", "memory_bytes 67108864"];
     does(&check(&noop(), &[]), &parts);
     does(&check(&project("guest-examples/js-render/render.wasm"), &[]), &["a component"]);
 }
@@ -21,9 +21,9 @@ fn it_says_what_a_plugin_is() {
 #[test]
 fn it_says_what_a_plugin_imports_and_which_grants_that_needs() {
     let filter = project("guest-examples/rust-webhook-filter/webhook-filter.wasm");
-    let said = does(&check(&filter, &[]), &["millpond:jobs/state@0.1.2: ", "needs Grant::enqueue(kind)"]);
+    let said = does(&check(&filter, &[]), &["millpond:jobs/state@0.1.3: ", "needs Grant::enqueue(kind)"]);
     let needs: Vec<_> = said.out.lines().filter(|line| line.contains("needs")).collect();
-    assert!(needs.len() == 1 && needs[0].contains("millpond:jobs/enqueue@0.1.2: "), "{needs:?}");
+    assert!(needs.len() == 1 && needs[0].contains("millpond:jobs/enqueue@0.1.3: "), "{needs:?}");
 }
 
 #[test]

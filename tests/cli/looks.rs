@@ -145,7 +145,9 @@ fn jobs_are_listed_in_both_orders() {
             jobs["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
         };
         let reversed = |ids: Vec<String>| ids.into_iter().rev().collect::<Vec<_>>();
-        assert_eq!(ids(&["--newest"]), reversed(ids(&[])));
+        assert_eq!(ids(&["--newest", "--queue", "mail"]), reversed(ids(&["--queue", "mail"])));
+        pond.does(&["enqueue", "mail", "send", "{}"]);
+        assert_eq!(ids(&["--newest"]), ["9", "8", "7", "6", "5", "4", "3", "2", "1"]);
         assert_eq!(ids(&["--newest", "--limit", "2"])[..], ids(&["--newest"])[..2]);
         assert_eq!(ids(&["--state", "dead"]), reversed(ids(&["--state", "dead", "--oldest"])));
         pond.fails(&["jobs", "--newest", "--oldest"], 2, "");

@@ -10,6 +10,7 @@ mod generated;
 #[path = "../plugins/guest.rs"]
 mod guest;
 mod hostile;
+mod links;
 mod looks;
 mod moves;
 mod new;
@@ -21,5 +22,8 @@ mod steers;
 #[allow(dead_code, reason = "a terminal shows the ids")]
 #[path = "../support/stocked.rs"]
 mod stock;
+mod streams;
+mod tls;
 mod tool;
+mod topics;
 mod unattended;

@@ -1,10 +1,17 @@
 //! Jobs are exported and imported as lines of JSON.
 
-use millpond::{Codec, JobFilter, NewJob, Payload, State};
-use serde_json::Value;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use millpond::dashboard::{Listen, Options};
+use millpond::{BoxError, Codec, Context, Failure, Job, JobFilter, Millpond, NewJob, Outcome, Payload, Retry, State};
+use serde_json::{Value, json};
 
 use crate::pond::{Pond, at_both, empty, stocked};
-use crate::tool::{Said, say};
+use crate::stock::{Work, stock_flows};
+use crate::tool::{Said, millpond, say};
 
 fn lines(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -37,6 +44,43 @@ fn jobs_are_exported_a_line_each() {
     });
 }
 
+/// Passes connections on to this address, and counts them.
+fn counted(address: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (own, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let connections = count.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map(Result::unwrap) {
+            connections.fetch_add(1, Ordering::Relaxed);
+            let server = TcpStream::connect(address).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server.try_clone().unwrap(), client.try_clone().unwrap()),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    (own, count)
+}
+
+#[test]
+fn a_page_of_jobs_is_asked_for_with_one_request() {
+    let mut pond = stocked();
+    pond.with(|pond| async move {
+        pond.enqueue_many("many", (0..1_500).map(|n| NewJob::json("n", &n))).await.unwrap();
+    });
+    let address = pond.serve(Options::new(), Listen::Tcp("127.0.0.1:0".parse().unwrap())).address().unwrap();
+    let (address, requests) = counted(address);
+    // A request has a connection of its own.
+    let said = say(&mut millpond(&["export", "--url", &format!("http://{address}")]));
+    assert_eq!((said.code, lines(&said.out).len()), (Some(0), 1_508), "{}", said.err);
+    assert_eq!(requests.load(Ordering::Relaxed), 2);
+}
+
 #[test]
 fn an_export_is_imported_without_the_jobs_that_had_ended() {
     at_both(|from| {
@@ -59,6 +103,126 @@ fn an_export_is_imported_without_the_jobs_that_had_ended() {
     });
 }
 
+/// Stores a job whose step cannot be undone for an hour.
+async fn stock_undoing(pond: &Millpond) {
+    let handler = |_: Job<Work>, ctx: Context| async move {
+        let undo = |_: u64| async { Err::<(), _>("the bank is closed") };
+        ctx.step("charge", || async { Ok::<_, BoxError>(7) }).undo(undo).await?;
+        Ok::<_, Failure>(Outcome::dead_letter("sold out"))
+    };
+    let hourly = Retry::fixed(Duration::from_secs(3_600)).max_attempts(9);
+    let worker = pond.worker("undo").retry(hourly).handle(handler).start().unwrap();
+    let id = pond.enqueue("undo", Work { n: 0 }).await.unwrap().id;
+    let has_failed = async {
+        loop {
+            let job = pond.job(id).unwrap();
+            if job.undoing.is_some() && job.state == State::Retrying {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), has_failed).await.unwrap();
+    worker.stop().await.unwrap();
+}
+
+#[test]
+fn jobs_that_cannot_go_on_elsewhere_are_skipped_and_told_and_not_imported() {
+    let with_flows = || {
+        let pond = stocked();
+        pond.with(|pond| async move {
+            stock_flows(&pond).await;
+            stock_undoing(&pond).await;
+        });
+        pond
+    };
+    let test = |from: &Pond| {
+        let export = from.path("flows.jsonl");
+        let output = export.to_str().unwrap();
+        let said = from.does(&["export", "--json", "--output", output]);
+        let told: Value = serde_json::from_str(&said.err).unwrap();
+        assert_eq!(told["skipped"], json!({ "blocked": 3, "undoing": 1, "with_steps": 1 }), "{said:?}");
+        let note = told["note"].as_str().unwrap();
+        assert!(note.starts_with("5 jobs were skipped") && note.contains("`backup` copies everything"), "{note}");
+        let exported = lines(&std::fs::read_to_string(&export).unwrap());
+        assert_eq!((exported.len() as u64, told["exported"].as_u64()), (11, Some(11)));
+        assert!(exported.iter().all(|job| job["state"] != "blocked" && job["undoing"].is_null()));
+        assert_eq!(exported.iter().filter(|job| job["flow"] == "order 7").count(), 1);
+        let to = empty();
+        assert_eq!(import(&to, &export, &[])["stored"], 4);
+
+        std::fs::remove_file(&export).unwrap();
+        let said = from.does(&["export", "--with-unimportable", "--output", output]);
+        assert_eq!(said.err, "16 jobs were exported\n");
+        let all = std::fs::read_to_string(&export).unwrap();
+        for (has, says) in [
+            ("\"state\":\"blocked\"", "it waits for others of its flow"),
+            ("\"undoing\":\"dead\"", "it undoes its steps"),
+            ("\"steps\":2", "it has steps"),
+        ] {
+            let line = all.lines().find(|line| line.contains(has) && !line.contains("\"ended_at\"")).unwrap();
+            std::fs::write(&export, format!("{line}\n")).unwrap();
+            to.fails(&["import", output], 4, says);
+            to.fails(&["import", output], 4, "`backup`, which copies everything");
+        }
+        assert_eq!(to.json(&["jobs", "--count"])["count"], 4);
+    };
+    test(&with_flows());
+    #[cfg(unix)]
+    {
+        let mut pond = with_flows();
+        let socket = pond.path("at.sock");
+        pond.serve(Options::new(), Listen::Unix(socket));
+        test(&pond);
+    }
+}
+
+/// Stores a dead letter of a consumer, which is entry 1 of the stream `orders`.
+async fn stock_entry(pond: &Millpond) {
+    let orders = pond.stream("orders").unwrap();
+    orders.append_many((0..2).map(|n| Work { n })).await.unwrap();
+    let refuse = |job: Job<Work>| async move { if job.n == 1 { Err("no such customer".into()) } else { Ok(()) } };
+    let worker = pond.consumer("orders", "crm").retry(Retry::none()).handle(refuse).start().await.unwrap();
+    let is_dead = async {
+        while orders.consumer("crm").unwrap().info().unwrap().dead == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_dead).await.unwrap();
+    worker.stop().await.unwrap();
+}
+
+#[test]
+fn a_job_that_was_an_entry_is_imported_as_one() {
+    let mut from = empty();
+    from.with(|pond| async move { stock_entry(&pond).await });
+    let mut exports = vec![from.does(&["export"]).out];
+    let of_entry = |out: &str| lines(out)[0]["entry"].clone();
+    assert_eq!(of_entry(&exports[0]), json!({ "stream": "orders", "offset": 1 }));
+    #[cfg(unix)]
+    {
+        let socket = from.path("at.sock");
+        from.serve(Options::new(), Listen::Unix(socket));
+        exports.push(from.does(&["export"]).out);
+    }
+    for exported in exports {
+        let export = from.path("entry.jsonl");
+        std::fs::write(&export, exported).unwrap();
+        let mut to = empty();
+        assert_eq!(import(&to, &export, &["--with-dead"])["stored"], 1);
+        assert_eq!(of_entry(&to.does(&["export"]).out), json!({ "stream": "orders", "offset": 1 }));
+        #[cfg(unix)]
+        {
+            let socket = to.path("at.sock");
+            to.serve(Options::new(), Listen::Unix(socket));
+            assert_eq!(import(&to, &export, &["--with-dead"])["stored"], 1);
+            let all = lines(&to.does(&["export"]).out);
+            assert_eq!((all.len(), &all[1]["entry"]), (2, &json!({ "stream": "orders", "offset": 1 })));
+            assert!(to.does(&["job", "2"]).out.contains("1 of stream orders"));
+        }
+    }
+}
+
 #[test]
 fn an_import_makes_the_file_only_if_it_is_told_to() {
     let from = stocked();
@@ -66,9 +230,9 @@ fn an_import_makes_the_file_only_if_it_is_told_to() {
     from.does(&["export", "--output", export.to_str().unwrap()]);
     let new = from.path("new.redb");
     let words = ["import", export.to_str().unwrap(), "--file", new.to_str().unwrap()];
-    let said = say(&mut crate::tool::millpond(&words));
+    let said = say(&mut millpond(&words));
     assert!(said.code == Some(3) && said.err.contains("a file that exists") && !new.exists(), "{said:?}");
-    let said = say(crate::tool::millpond(&words).arg("--create"));
+    let said = say(millpond(&words).arg("--create"));
     assert!(said.code == Some(0) && said.out.starts_with("4 jobs were stored"), "{said:?}");
 }
 

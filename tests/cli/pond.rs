@@ -75,6 +75,12 @@ impl Pond {
         self.runtime.block_on(async { Millpond::open(path).unwrap() })
     }
 
+    /// The file that this process has open and serves.
+    #[cfg(unix)]
+    pub fn served(&self) -> Millpond {
+        self.served.as_ref().expect("it is served").0.clone()
+    }
+
     /// The program with these words, at the file or at the socket.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = millpond(words);

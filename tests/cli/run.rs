@@ -78,6 +78,26 @@ fn log_lines_follow_up_jobs_and_state_are_shown() {
 }
 
 #[test]
+fn entries_and_messages_are_shown_where_they_are_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = "append\tsum\tsums\t3\tkey\tk\npublish\tship\torders\torder.shipped\t2\nappend\tother\tsums\t1";
+    let payload = write(folder.path(), "told", told.as_bytes());
+    let told = hostile("streams_as_told");
+    let run = ["plugin", "run", &told, "--payload", payload.to_str().unwrap()];
+    does(&run, &[r#"result: ["AccessDenied","AccessDenied","AccessDenied"]"#]);
+    let granted = [&run[..], &["--append", "sum@sums", "--publish", "ship@orders"]].concat();
+    let lines = [
+        r#"["ok","ok","AccessDenied"]"#,
+        "appended: sum to sums with the key \"k\": xxx",
+        "published: ship to orders: xx",
+    ];
+    let said = does(&granted, &lines);
+    assert_eq!(said.out.lines().filter(|line| line.contains("appended:") || line.contains("published:")).count(), 2);
+    let said = say(&mut millpond(&[&run[..], &["--append", "sum"]].concat()));
+    assert!(said.code == Some(2) && said.err.contains("a kind, `@` and a name, as in `total@totals`"), "{said:?}");
+}
+
+#[test]
 fn an_attempt_that_breaks_a_limit_is_reported_by_its_kind_of_failure() {
     let failures = [
         ("panics", &[][..], "Trap: wasm trap: "),

@@ -10,11 +10,17 @@ use millpond::{Error, JobFilter, Millpond, Timestamp};
 use millpond_testkit::{Fault, SimDisk};
 use tokio::runtime::Runtime;
 
+use crate::topics::COPIES;
 use crate::workload::{DEAD, count_up};
 
 pub const QUEUES: [&str; 4] = ["plain", "grouped", "rated", "narrow"];
 /// The queue of scheduled jobs. It has no worker, so its jobs never end, and nothing else is in it.
 pub const SCHEDULED: &str = "scheduled";
+/// Whether the jobs of a queue never end: it has no worker.
+pub fn is_kept(queue: &str) -> bool {
+    queue == SCHEDULED || COPIES.contains(&queue)
+}
+
 /// The queues that are emptied, removed and renamed. They have no worker, and their jobs end in no other way.
 pub const DOOMED: [&str; 2] = ["doomed", "renamed"];
 pub const GROUPS: [&str; 3] = ["g0", "g1", "g2"];

@@ -22,6 +22,8 @@ mod power;
 mod raw;
 mod record;
 mod recovery;
+mod streams;
+mod topics;
 mod workload;
 
 /// A number from the environment.

@@ -88,6 +88,9 @@ struct Contents {
     again: Vec<u64>,
 }
 
+/// The reason of a job that has made room for a new one.
+pub const DROPPED: &str = "dropped";
+
 /// The reason of a job whose handler is done.
 pub const COMPLETED: &str = "completed";
 
@@ -166,6 +169,11 @@ impl Observations {
 
     pub fn again(&self) -> Vec<u64> {
         self.lock().again.clone()
+    }
+
+    /// Whether this job has made room for a new one.
+    pub fn is_dropped(&self, id: u64) -> bool {
+        self.lock().released.get(&id) == Some(&DROPPED)
     }
 
     pub fn released(&self) -> BTreeSet<u64> {

@@ -68,6 +68,10 @@ struct Reached {
     blocked: u64,
     flows: u64,
     steps: u64,
+    /// Topics with bindings.
+    topics: u64,
+    /// Entries of streams.
+    entries: u64,
     tags: u64,
     /// Idempotency keys.
     timed_keys: u64,
@@ -105,6 +109,8 @@ impl Reached {
                 self.blocked += has("millpond/blocked");
                 self.flows += has("millpond/flows");
                 self.steps += has("millpond/steps");
+                self.topics += has("millpond/bindings");
+                self.entries += has("millpond/entries");
                 self.app_tables += u64::from(tables.keys().any(|name| name.starts_with("extra")));
             }
         }
@@ -114,9 +120,9 @@ impl Reached {
         let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
         let Self { stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk, .. } = self;
         let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
-        let Self { blocked, flows, steps, .. } = self;
+        let Self { blocked, flows, steps, topics, entries, .. } = self;
         let all = jobs.into_iter().chain([stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk]);
-        let all = all.chain([blocked, flows, steps]);
+        let all = all.chain([blocked, flows, steps, topics, entries]);
         assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

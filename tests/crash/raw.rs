@@ -140,7 +140,7 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
         let table = Table { read, name: &name };
         match ours {
             "meta" => table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?,
-            "queues" | "overrides" => table.rows::<u32, Bytes>(reader, |_, _| Says::Nothing)?,
+            "queues" | "overrides" | "consumers" => table.rows::<u32, Bytes>(reader, |_, _| Says::Nothing)?,
             "kinds" => table.rows::<u32, &str>(reader, |_, _| Says::Nothing)?,
             "ready" => table.rows::<(u32, u8, u64), Bytes>(reader, |key, _| Says::Lives(key.2))?,
             // A pointer to a member of a group is one byte long.
@@ -155,11 +155,14 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             }
             "blocked" => table.rows::<(u32, u64), Bytes>(reader, |key, _| Says::Lives(key.1))?,
             "flows" => table.rows::<u64, Bytes>(reader, |_, _| Says::Nothing)?,
-            "flow_nodes" | "flow_untold" => table.rows::<(u64, u64), Bytes>(reader, |_, _| Says::Nothing)?,
+            "flow_nodes" | "flow_untold" | "entries" => {
+                table.rows::<(u64, u64), Bytes>(reader, |_, _| Says::Nothing)?
+            }
             "flow_edges" => table.rows::<(u64, u64, u64), u8>(reader, |_, _| Says::Nothing)?,
-            "flow_names" => table.rows::<(u64, &str), u64>(reader, |_, _| Says::Nothing)?,
+            "flow_names" | "entry_keys" => table.rows::<(u64, &str), u64>(reader, |_, _| Says::Nothing)?,
             "flow_due" => table.rows::<(u8, u64, u64, u64), ()>(reader, |_, _| Says::Nothing)?,
             "steps" => table.rows::<(u64, &str), Bytes>(reader, |_, _| Says::Nothing)?,
+            "bindings" => table.rows::<(&str, u64), Bytes>(reader, |_, _| Says::Nothing)?,
             "timed_keys" => table.rows::<(u32, u8, &str), Bytes>(reader, |_, _| Says::Nothing)?,
             "timed_keys_until" => table.rows::<(u64, u32, u8, &str), ()>(reader, |_, _| Says::Nothing)?,
             "unique_ended" => table.rows::<(u64, u32, &str), ()>(reader, |_, _| Says::Nothing)?,
@@ -177,7 +180,9 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             "finished" => table.rows::<(u32, u8, u64, u64), Bytes>(reader, |key, _| Says::HasEnded(key.3))?,
             "quarantine" => table.rows::<u64, (&str, Bytes, Bytes)>(reader, |_, _| Says::Nothing)?,
             "plugin_state" => table.rows::<(&str, &str), Bytes>(reader, |_, _| Says::Nothing)?,
-            "plugin_usage" | "schedules" => table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?,
+            "plugin_usage" | "schedules" | "topics" | "streams" => {
+                table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?
+            }
             "schedule_due" => table.rows::<(u8, u64, &str), ()>(reader, |_, _| Says::Nothing)?,
             _ => return Err(redb::Error::Corrupted(format!("table {name} is new: say here how its rows are read"))),
         }

@@ -181,7 +181,10 @@ fn check_observation(observed: Observation, observations: &Observations, state: 
                     // A job whose expiry has passed while its call waited for room has ended already.
                     let may_expire = |tag: Option<&u64>| tag.is_some_and(|tag| observations.expiring().contains(tag));
                     let is_there = |(id, tag): (&u64, Option<&u64>)| {
-                        state.dump.live.contains(id) || (state.dump.ended.contains(id) && may_expire(tag))
+                        // One that was stored and dropped in the same commit was never there.
+                        state.dump.live.contains(id)
+                            || (state.dump.ended.contains(id) && may_expire(tag))
+                            || observations.is_dropped(*id)
                     };
                     let tags = asked.tags.iter().map(Some).chain(std::iter::repeat(None));
                     let missing_job = ids.iter().zip(tags).find(|job| !is_there(*job)).map(|(id, _)| id);

@@ -10,10 +10,11 @@ use millpond::testing::ManualClock;
 use millpond::{AttemptError, Clock, Context, FailureKind, Job, JobFilter, JobId, NewJob, State as JobState};
 use millpond_testkit::{CUT_POLICIES, Image, SimDisk, Walk};
 
-use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED, clock_at};
+use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, clock_at, is_kept};
 use crate::observations::{Observation, Observations};
 use crate::raw;
 use crate::record::{State, Take, resolve};
+use crate::topics;
 use crate::workload::{DEAD, DRAINED, HOURS_MAX, STEPPED, count_up, tag_of, talks};
 
 /// Of how many attempts a job keeps what they reported.
@@ -25,8 +26,8 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     let disk = SimDisk::holding(image);
     let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
     sound(&mut engine)?;
-    let (scheduled, _) = engine.scheduled().map_err(|error| error.to_string())?;
-    let live: BTreeSet<u64> = state.dump.live.difference(&scheduled).copied().collect();
+    let kept = jobs_that_never_end(&engine)?;
+    let live: BTreeSet<u64> = state.dump.live.difference(&kept).copied().collect();
     // A job whose cancel was requested while it ran does not run again.
     let (stopping, live): (BTreeSet<u64>, BTreeSet<u64>) =
         live.into_iter().partition(|id| state.dump.stopping.contains(id));
@@ -44,7 +45,7 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
         live.iter().filter(|id| !dead.contains(id)).chain([&more]).map(|&id| (id, 1)).collect();
     for _ in 0..HOURS_MAX {
         engine.run_until_quiet();
-        let others = engine.pond.queues().into_iter().filter(|queue| queue.name() != SCHEDULED);
+        let others = engine.pond.queues().into_iter().filter(|queue| !is_kept(queue.name()));
         if others.into_iter().all(|queue| queue.counts().unfinished() == 0) {
             break;
         }
@@ -66,12 +67,17 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     if written != due {
         return Err("the handlers' rows were not written exactly once".into());
     }
-    let (scheduled, _) = engine.scheduled().map_err(|error| error.to_string())?;
-    if let Some(id) = left.live.difference(&scheduled).next() {
+    if let Some(id) = left.live.difference(&jobs_that_never_end(&engine)?).next() {
         return Err(format!("job {id} never ends"));
     }
     engine.cut_off();
     Ok(())
+}
+
+fn jobs_that_never_end(engine: &Engine) -> Result<BTreeSet<u64>, String> {
+    let (mut kept, _) = engine.scheduled().map_err(|error| error.to_string())?;
+    kept.extend(topics::ids(engine).map_err(|error| error.to_string())?);
+    Ok(kept)
 }
 
 fn is_dead(engine: &Engine, id: u64) -> bool {
@@ -93,6 +99,7 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
     if scheduled.len() as u64 != runs {
         return Err(format!("schedules count {runs} runs, and {} jobs are there", scheduled.len()));
     }
+    topics::sound(engine)?;
     logs_belong_to_ends(engine)?;
     let read = engine.pond.begin_read().map_err(|error| error.to_string())?;
     let dump = raw::dump(&read).map_err(|error| error.to_string())?;
@@ -113,7 +120,7 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
 /// or neither.
 fn logs_belong_to_ends(engine: &Engine) -> Result<(), String> {
     let page = engine.pond.jobs(&JobFilter::new(), None, 10_000).map_err(|error| error.to_string())?;
-    for job in page.jobs.into_iter().filter(|job| job.queue != SCHEDULED) {
+    for job in page.jobs.into_iter().filter(|job| !is_kept(&job.queue)) {
         let (id, talks) = (job.id, talks(tag_of(&job.payload.bytes)));
         for log in &job.logs {
             let line = log.lines.first().map(|line| line.text.clone());

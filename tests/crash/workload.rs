@@ -12,17 +12,17 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{
-    BoxError, CancelOutcome, Capacity, Clock, Context, Enqueued, Error, Every, FlowJob, GroupPolicy, Handled, Job,
-    JobFilter, JobId, JobPatch, Keep, Millpond, Misfire, NewJob, OnFailure, Outcome, Overlap, Overrides, Pace,
-    Priority, QueueSettings, Rate, Retention, Retry, Schedule, Timestamp, Transaction, WhenFull, Worker,
+    BoxError, CancelOutcome, Capacity, Clock, Context, Enqueued, Error, Event, Events, Every, FlowJob, GroupPolicy,
+    Handled, Job, JobFilter, JobId, JobPatch, Keep, Millpond, Misfire, NewJob, OnFailure, Outcome, Overlap, Overrides,
+    Pace, Priority, QueueSettings, Rate, Retention, Retry, Schedule, Timestamp, Transaction, WhenFull, Worker,
 };
 use millpond_testkit::{Expires, JobSpec, ON_PURPOSE, SimDisk, When};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
-use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED};
+use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED, is_kept};
 use crate::made::with_options;
-use crate::observations::{Asked, COMPLETED, Call, Observation, Observations, Refusal, Run, Waiting};
+use crate::observations::{Asked, COMPLETED, Call, DROPPED, Observation, Observations, Refusal, Run, Waiting};
 use crate::raw;
 
 /// The application's rows: how often each was written.
@@ -128,6 +128,13 @@ pub struct Workload {
     calls: Vec<Waiting>,
     /// The disk is allowed to fail: every call has to be answered at once, and the queue has to heal without being reopened.
     disk_fails: bool,
+    /// Jobs that were dropped from a full queue.
+    drops: Events,
+}
+
+/// The events of jobs that were dropped.
+fn drops_of(engine: &Engine) -> Events {
+    engine.pond.events_where(|event| matches!(event, Event::Cancelled { reason, .. } if reason.starts_with("dropped")))
 }
 
 /// Adds one to a row: a row that was written twice shows it.
@@ -138,7 +145,7 @@ pub fn count_up(tx: &Transaction<'_>, table: TableDefinition<'_, u64, u64>, row:
     Ok(())
 }
 
-fn payload(tag: u64, len: usize) -> Bytes {
+pub fn payload(tag: u64, len: usize) -> Bytes {
     let mut bytes = tag.to_le_bytes().to_vec();
     bytes.resize(len.max(8), tag as u8);
     bytes.into()
@@ -150,8 +157,10 @@ pub fn tag_of(payload: &[u8]) -> u64 {
 
 impl Workload {
     pub fn open(seed: u64, disk: &SimDisk, clock: &ManualClock, next_tag: u64) -> Result<Self, Error> {
+        let engine = Engine::open(disk, clock)?;
         Ok(Self {
-            engine: Some(Engine::open(disk, clock)?),
+            drops: drops_of(&engine),
+            engine: Some(engine),
             observations: Observations::default(),
             clock: clock.clone(),
             disk: disk.clone(),
@@ -191,7 +200,7 @@ impl Workload {
         self.engine.as_mut().expect("it is open")
     }
 
-    fn pond(&self) -> &Millpond {
+    pub fn pond(&self) -> &Millpond {
         &self.engine.as_ref().expect("it is open").pond
     }
 
@@ -203,6 +212,9 @@ impl Workload {
     fn run_until_quiet(&mut self) {
         poll_all(&mut self.calls);
         self.engine().run_until_quiet();
+        while let Some(Ok(Event::Cancelled { id, .. })) = self.drops.try_next() {
+            self.observations.release(id.get(), DROPPED);
+        }
         poll_all(&mut self.calls);
         if self.disk_fails && !self.is_degraded() {
             // A call is allowed to wait for room in a full queue.
@@ -252,7 +264,7 @@ impl Workload {
         for _ in 0..HOURS_MAX {
             self.let_all_handlers_continue();
             self.wait(HOUR);
-            let others = self.pond().queues().into_iter().filter(|queue| queue.name() != SCHEDULED);
+            let others = self.pond().queues().into_iter().filter(|queue| !is_kept(queue.name()));
             if others.into_iter().all(|queue| queue.counts().unfinished() == 0) {
                 return true;
             }
@@ -278,6 +290,7 @@ impl Workload {
             QueueSettings::default().groups(GroupPolicy::Hold).group_concurrency(3),
             QueueSettings::default().capacity(Capacity::jobs(6)).when_full(match self.disk_fails {
                 true => WhenFull::Refuse,
+                false if self.seed.is_multiple_of(2) => WhenFull::DropOldest,
                 false => WhenFull::Wait,
             }),
         ];
@@ -289,13 +302,18 @@ impl Workload {
         for name in SCHEDULES {
             self.schedule(name);
         }
+        self.bind_copies();
         self.run_until_quiet();
         for queue in 0..QUEUES.len() {
             self.start_worker(queue);
         }
     }
 
-    fn call(
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    pub fn call(
         &mut self,
         asked: Asked,
         answer: impl Future<Output = Result<Vec<Enqueued>, Error>> + Send + 'static,
@@ -319,8 +337,10 @@ impl Workload {
             18..22 => self.enqueue_many(),
             22..24 => self.flow(),
             24..26 => self.bulk(),
-            26..28 => self.guard(),
-            28..38 => {
+            26 => self.publish_or_bind(),
+            27 => self.guard(),
+            28..30 => self.publish_or_bind(),
+            30..38 => {
                 let (rows, jobs) = (self.rng.usize(0..3), self.rng.usize(0..3));
                 self.transaction(rows, jobs);
             }
@@ -357,7 +377,7 @@ impl Workload {
 
     // --- producing ----------------------------------------------------------------------------
 
-    fn tag(&mut self) -> u64 {
+    pub fn tag(&mut self) -> u64 {
         self.next_tag += 1;
         self.next_tag
     }
@@ -575,7 +595,10 @@ impl Workload {
 
     fn any_id(&mut self) -> Option<JobId> {
         let ids = self.observations.ids();
-        self.rng.choice(ids.iter().rev().take(40)).map(|&id| JobId::new(id))
+        let id = self.rng.choice(ids.iter().rev().take(40)).map(|&id| JobId::new(id))?;
+        // Messages stay as they are.
+        let is_message = self.disk.without_faults(|| self.pond().job(id)).is_ok_and(|job| is_kept(&job.queue));
+        (!is_message).then_some(id)
     }
 
     fn cancel(&mut self) {
@@ -683,7 +706,9 @@ impl Workload {
         poll_all(&mut self.calls);
         assert!(self.calls.is_empty(), "a call outlives its queue");
         self.stage = Arc::default();
-        self.engine = Some(Engine::open(&self.disk, &self.clock).expect("it opens again"));
+        let engine = Engine::open(&self.disk, &self.clock).expect("it opens again");
+        self.drops = drops_of(&engine);
+        self.engine = Some(engine);
         self.observations.observe(&self.disk, Observation::Opened);
         for queue in 0..QUEUES.len() {
             self.start_worker(queue);
@@ -698,7 +723,7 @@ impl Workload {
     }
 }
 
-fn asked(what: &str) -> Asked {
+pub fn asked(what: &str) -> Asked {
     Asked { what: what.into(), ..Asked::default() }
 }
 

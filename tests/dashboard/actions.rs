@@ -2,7 +2,7 @@
 
 use millpond::dashboard::Source;
 use millpond::dashboard::api::{
-    Action, Change, Code, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
+    Action, Change, Code, EntryOf, Misfire, NewJob, Overlap, Overrides, Rate, RateChange, ScheduleChange, Time,
 };
 use millpond::{Error, RateOverride, State};
 use serde_json::json;
@@ -25,6 +25,7 @@ async fn a_job_is_stored_with_all_its_options() {
         max_attempts: Some(5),
         tags: vec!["tenant:8".into()],
         headers: [("trace".to_owned(), "xyz".to_owned())].into(),
+        entry: Some(EntryOf { stream: "orders".into(), offset: 12 }),
         ..NewJob::default()
     };
     let done = at.changes(Action::Enqueue(job.clone()), 1).await;
@@ -37,6 +38,7 @@ async fn a_job_is_stored_with_all_its_options() {
         (4_000_000_000_000, &["tenant:8".to_owned()][..])
     );
     assert_eq!(stored.headers["trace"], "xyz");
+    assert_eq!(stored.entry.map(|of| (of.stream.to_string(), of.offset)), Some(("orders".to_owned(), 12)));
     assert_eq!(stored.payload.decode::<serde_json::Value>().unwrap(), job.payload);
     let again = at.changes(Action::Enqueue(job), 0).await;
     assert_eq!(again.id, done.id, "the same call is made once only");

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use millpond::dashboard::api::{Action, JobQuery};
+use millpond::dashboard::api::{Action, JobQuery, NewEntry, Seek, StreamSettings};
 use millpond::dashboard::{Options, Server, serve_source};
+use millpond::{Job, NewJob};
 use serde_json::{Value, json};
 
 use crate::pond::{Stocked, stocked};
-use crate::stock::stock_flows;
+use crate::stock::{Work, stock_flows};
 
 struct Served {
     at: Stocked,
@@ -71,6 +72,19 @@ async fn every_answer_is_as_described() {
     let served = served().await;
     let stepped = stock_flows(&served.at.pond).await.stepped;
     let waiting = served.at.waiting;
+    let orders = served.at.pond.topic("orders").unwrap();
+    for queue in ["crm", "mail"] {
+        orders.bind(millpond::Binding::to(queue).key("order.#").headers_any([("country", "de")])).await.unwrap();
+    }
+    let stream = served.at.pond.stream("orders").unwrap();
+    stream.append_many((1..=5).map(|n| NewJob::json("paid", &json!({ "n": n })).group("customer 9"))).await.unwrap();
+    stream.configure(millpond::StreamSettings::default().max_entries(100)).await.unwrap();
+    let crm = served.at.pond.consumer("orders", "crm").handle(|_: Job<Work>| async { Ok(()) });
+    crm.start().await.unwrap().stop().await.unwrap();
+    orders.bind(millpond::Binding::to_stream("history")).await.unwrap();
+    let link = millpond::LinkInfo::new("mail", millpond::LinkDirection::Forward, "hub", "an engine").unwrap();
+    let link = served.at.pond.register_link(link).unwrap();
+    link.handle().failed("connection refused");
     let dead = served.at.dead[0];
     for (route, path) in [
         ("/api/v1/revision", "/api/v1/revision".to_owned()),
@@ -79,6 +93,8 @@ async fn every_answer_is_as_described() {
         ("/api/v1/queues/{name}/groups", "/api/v1/queues/mail/groups?limit=1".to_owned()),
         ("/api/v1/jobs", "/api/v1/jobs?tag=tenant:7".to_owned()),
         ("/api/v1/jobs", "/api/v1/jobs?pointer=/n&equals=1&limit=2&after=".to_owned()),
+        ("/api/v1/jobs/records", "/api/v1/jobs/records".to_owned()),
+        ("/api/v1/jobs/records", "/api/v1/jobs/records?state=dead&limit=1".to_owned()),
         ("/api/v1/jobs/count", "/api/v1/jobs/count?queue=mail".to_owned()),
         ("/api/v1/jobs/{id}", format!("/api/v1/jobs/{waiting}")),
         ("/api/v1/jobs/{id}", format!("/api/v1/jobs/{dead}")),
@@ -86,9 +102,22 @@ async fn every_answer_is_as_described() {
         ("/api/v1/dead", "/api/v1/dead?queue=crm".to_owned()),
         ("/api/v1/schedules", "/api/v1/schedules".to_owned()),
         ("/api/v1/schedules/{name}", "/api/v1/schedules/daily".to_owned()),
+        ("/api/v1/topics", "/api/v1/topics?limit=1".to_owned()),
+        ("/api/v1/topics/{name}", "/api/v1/topics/orders?limit=1".to_owned()),
+        (
+            "/api/v1/topics/{name}/matches",
+            "/api/v1/topics/orders/matches?key=order.paid&headers=country%3Dde".to_owned(),
+        ),
+        ("/api/v1/streams", "/api/v1/streams?limit=1".to_owned()),
+        ("/api/v1/streams/{name}", "/api/v1/streams/orders".to_owned()),
+        ("/api/v1/streams/{name}/entries", "/api/v1/streams/orders/entries?from=1&limit=2".to_owned()),
+        ("/api/v1/streams/{name}/entries", "/api/v1/streams/orders/entries?from=".to_owned()),
+        ("/api/v1/consumers", "/api/v1/consumers".to_owned()),
+        ("/api/v1/consumers", "/api/v1/consumers?stream=orders".to_owned()),
         ("/api/v1/flows", "/api/v1/flows?limit=1".to_owned()),
         ("/api/v1/flows/{name}", "/api/v1/flows/order%207".to_owned()),
         ("/api/v1/jobs/{id}", format!("/api/v1/jobs/{stepped}")),
+        ("/api/v1/links", "/api/v1/links".to_owned()),
         ("/api/v1/plugins", "/api/v1/plugins".to_owned()),
         ("/api/v1/quarantine", "/api/v1/quarantine".to_owned()),
     ] {
@@ -98,11 +127,20 @@ async fn every_answer_is_as_described() {
         ("/api/v1/jobs/{id}", "/api/v1/jobs/999", 404),
         ("/api/v1/queues/{name}", "/api/v1/queues/nothing", 404),
         ("/api/v1/schedules/{name}", "/api/v1/schedules/nothing", 404),
+        ("/api/v1/topics/{name}", "/api/v1/topics/nothing", 404),
+        ("/api/v1/topics/{name}", "/api/v1/topics/orders?after=x", 400),
+        ("/api/v1/topics/{name}/matches", "/api/v1/topics/nothing/matches?key=a", 404),
+        ("/api/v1/topics/{name}/matches", "/api/v1/topics/orders/matches?headers=de", 400),
+        ("/api/v1/streams/{name}", "/api/v1/streams/nothing", 404),
+        ("/api/v1/streams/{name}/entries", "/api/v1/streams/nothing/entries", 404),
+        ("/api/v1/streams/{name}/entries", "/api/v1/streams/orders/entries?from=first", 400),
+        ("/api/v1/consumers", "/api/v1/consumers?stream=nothing", 404),
         ("/api/v1/flows/{name}", "/api/v1/flows/nothing", 404),
         ("/api/v1/jobs", "/api/v1/jobs?state=asleep", 400),
         ("/api/v1/jobs", "/api/v1/jobs?since=yesterday", 400),
         ("/api/v1/jobs", "/api/v1/jobs?after=nothing", 400),
         ("/api/v1/jobs", "/api/v1/jobs?limit=many", 400),
+        ("/api/v1/jobs/records", "/api/v1/jobs/records?after=nothing", 400),
     ] {
         served.get(route, path, status).await;
     }
@@ -129,6 +167,10 @@ async fn the_actions_that_are_described_are_those_that_are_read() {
         Action::RedriveJobs { jobs: jobs(), error_group: Some("order #".into()) },
         Action::DeleteJobs { jobs: jobs() },
         Action::SetLimit { name: "bank".into(), units: 3 },
+        Action::SeekConsumer { stream: "s".into(), consumer: "c".into(), to: Seek::Latest },
+        Action::SeekConsumer { stream: "s".into(), consumer: "c".into(), to: Seek::Offset(7) },
+        Action::ConfigureStream { stream: "s".into(), settings: StreamSettings::default() },
+        Action::Append { stream: "s".into(), entry: NewEntry { kind: "k".into(), ..NewEntry::default() } },
         Action::CancelFlow { flow: "f".into(), reason: String::new() },
         Action::SignalFlow { flow: "f".into(), signal: "s".into(), payload: json!({ "n": 1 }), payload_text: None },
         Action::SignalJob { id: "1".into(), signal: "s".into(), payload: Value::Null, payload_text: Some("1".into()) },

@@ -2,7 +2,7 @@
 
 use millpond::dashboard::api::{Format, JobQuery, Misfire, Order, Overlap, Paging, Time};
 use millpond::dashboard::{PondSource, Source};
-use millpond::{CircuitBreaker, Job, Overrides, Rate};
+use millpond::{CircuitBreaker, Job, NewJob, Overrides, Rate};
 
 use crate::pond::stocked;
 use crate::support::*;
@@ -88,6 +88,39 @@ async fn jobs_are_found_by_each_part_of_a_query() {
         assert_eq!(jobs.len(), found, "{query:?}");
         assert_eq!(at.source.count(query.clone()).await.unwrap(), found as u64, "{query:?}");
     }
+    at.close().await;
+}
+
+#[tokio::test]
+async fn records_have_whole_payloads_and_their_pages_end_with_so_many_jobs_or_bytes() {
+    let at = stocked().await;
+    let long = format!("[1.50,\"{}\"]", "x".repeat(900_000));
+    let json: Box<serde_json::value::RawValue> = serde_json::from_str(&long).unwrap();
+    at.pond.enqueue_many("long", (0..12).map(|_| NewJob::json("long", &json))).await.unwrap();
+    at.pond.enqueue("huge", NewJob::raw("huge", vec![0xff; 1 << 20])).await.unwrap();
+    let (mut records, mut sizes, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let found = at.source.records(JobQuery::default(), page(5, after)).await.unwrap();
+        sizes.push(found.records.len());
+        records.extend(found.records);
+        after = found.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((records.len(), sizes), (21, vec![5, 5, 5, 5, 1]));
+    let of_long = at.source.records(JobQuery::of_queue("long"), page(1_000, None)).await.unwrap();
+    assert_eq!((of_long.records.len(), of_long.next.is_some()), (10, true));
+    assert!(of_long.records.iter().all(|job| job.payload.text == long && !job.payload.is_cut));
+    let huge = &records.iter().find(|job| job.queue == "huge").unwrap().payload;
+    assert!(!huge.is_cut && huge.text.len() == 2 << 20);
+    let job = records.iter().find(|job| job.id == at.waiting.to_string()).unwrap();
+    let own = (job.payload.text.as_str(), job.key.as_deref(), job.headers["trace"].as_str(), job.max_attempts);
+    assert_eq!(own, (r#"{"n":1,"to":"a@example.org"}"#, Some("k"), "abc", Some(3)));
+    let done = records.iter().find(|job| job.id == at.done.to_string()).unwrap();
+    assert_eq!(done.result.as_ref().unwrap().text, r#"{"rows":12}"#);
+    let dead = records.iter().find(|job| job.id == at.dead[2].to_string()).unwrap();
+    assert_eq!((dead.error.as_deref(), dead.ended_at.is_some()), (Some("no such customer"), true));
     at.close().await;
 }
 

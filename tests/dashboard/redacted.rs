@@ -1,6 +1,6 @@
 //! What the application hides is shown nowhere.
 
-use millpond::dashboard::api::{Code, JobQuery, Order, Paging};
+use millpond::dashboard::api::{Code, EntryQuery, JobQuery, Order, Paging};
 use millpond::dashboard::{PondSource, Source};
 use millpond::{Every, Job, NewJob, Outcome, Schedule};
 use serde_json::json;
@@ -19,6 +19,8 @@ async fn what_the_application_hides_is_in_no_answer() {
     pond.enqueue("billing", NewJob::raw("charge", "4111")).await.unwrap();
     pond.enqueue("billing", NewJob::raw("charge", &b"\xff4111"[..])).await.unwrap();
     pond.schedule("daily", Schedule::new(Every::new(HOUR), "billing", secret())).await.unwrap();
+    let raw = [NewJob::raw("charge", "4111"), NewJob::raw("charge", &b"\xff4111"[..])];
+    pond.stream("orders").unwrap().append_many([secret()].into_iter().chain(raw)).await.unwrap();
     let source = PondSource::new(&pond).redact(|queue, kind, value| {
         assert!(!queue.is_empty() && !kind.is_empty());
         if value.is_number() {
@@ -35,6 +37,18 @@ async fn what_the_application_hides_is_in_no_answer() {
         let shown = source.job(&job.id).await.unwrap();
         assert!(shown.payload.is_redacted || job.queue == "work", "{shown:?}");
         answers.push(serde_json::to_string(&shown).unwrap());
+    }
+    let records = source.records(JobQuery::default(), page.clone()).await.unwrap().records;
+    assert_eq!(records.len(), 4);
+    for record in &records {
+        assert!(record.payload.is_redacted || record.queue == "work", "{record:?}");
+        answers.push(serde_json::to_string(record).unwrap());
+    }
+    let entries = source.entries("orders", EntryQuery::default()).await.unwrap().entries;
+    assert_eq!(entries.len(), 3);
+    for entry in &entries {
+        assert!(entry.payload.is_redacted, "{entry:?}");
+        answers.push(serde_json::to_string(entry).unwrap());
     }
     answers.push(serde_json::to_string(&source.schedules(page).await.unwrap()).unwrap());
     answers.push(serde_json::to_string(&source.schedule("daily").await.unwrap()).unwrap());
@@ -55,8 +69,9 @@ async fn jobs_cannot_be_found_by_what_is_hidden_of_them() {
     ] {
         let page = source.jobs(query.clone(), Order::Oldest, Paging::default()).await.unwrap_err();
         let count = source.count(query.clone()).await.unwrap_err();
+        let records = source.records(query.clone(), Paging::default()).await.unwrap_err();
         let delete = millpond::dashboard::api::Action::DeleteJobs { jobs: query };
         let deleted = source.act(delete).await.unwrap_err();
-        assert_eq!([page.code, count.code, deleted.code], [Code::Forbidden; 3]);
+        assert_eq!([page.code, count.code, records.code, deleted.code], [Code::Forbidden; 4]);
     }
 }

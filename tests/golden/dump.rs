@@ -12,6 +12,8 @@ pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("mi
 const TIMED_KEYS: TableDefinition<(u32, u8, &str), &[u8]> = TableDefinition::new("millpond/timed_keys");
 const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("millpond/meta");
+
 /// Exists since version 4.
 pub const EXPIRING: TableDefinition<(u8, u64, u32, u64), ()> = TableDefinition::new("millpond/expiring");
 const PLUGIN_STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
@@ -37,6 +39,15 @@ pub async fn dump(pond: &Millpond) -> Value {
     if pond.is_paused() {
         dump["all_paused"] = json!(true);
     }
+    // Files that were never asked for it have none, and must not get one here.
+    let read = pond.begin_read().unwrap();
+    if read.open_table(META).unwrap().get("identity").unwrap().is_some() {
+        dump["identity"] = json!(pond.identity().await.unwrap().to_string());
+    }
+    let dropped = pond.queues().into_iter().map(|queue| queue.counts().dropped_total).sum::<u64>();
+    if dropped > 0 {
+        dump["dropped"] = json!(dropped);
+    }
     let circuits = circuits(pond);
     if !circuits.is_empty() {
         dump["circuits"] = circuits.into();
@@ -46,6 +57,17 @@ pub async fn dump(pond: &Millpond) -> Value {
         let nodes = all.iter().map(|flow| pond.flows().nodes(&flow.name, None, 1_000).unwrap());
         dump["flow_nodes"] = nodes.map(|nodes| json!(nodes)).collect();
         dump["flows"] = json!(all);
+    }
+    let topics = pond.topics().unwrap();
+    if !topics.is_empty() {
+        let bindings = topics.iter().map(|topic| pond.topic(&topic.name).unwrap().bindings().unwrap());
+        dump["topics"] = json!({ "all": topics, "bindings": bindings.collect::<Vec<_>>() });
+    }
+    let streams = pond.streams("", 1_000).unwrap();
+    if !streams.is_empty() {
+        let entries = streams.iter().map(|stream| pond.stream(&stream.name).unwrap().read(0, 1_000).unwrap());
+        dump["streams"] = json!({ "entries": entries.collect::<Vec<_>>(), "consumers": pond.consumers().unwrap() });
+        dump["streams"]["all"] = json!(streams);
     }
     let steps = jobs.iter().map(|job| json!({ "id": job.id, "steps": pond.steps(job.id).unwrap() }));
     let steps: Vec<_> = steps.filter(|job| job["steps"] != json!([])).collect();
@@ -141,6 +163,9 @@ fn job(pond: &Millpond, job: &JobInfo) -> Value {
     }
     if let Some(key) = &job.idempotency_key {
         described["idempotency_key"] = json!(key);
+    }
+    if let Some(entry) = &job.entry {
+        described["entry"] = json!(entry);
     }
     if job.weight != 1 {
         described["weight"] = json!(job.weight);

@@ -67,7 +67,7 @@ pub async fn make(feature: &str) -> Vec<u8> {
         #[cfg(feature = "wasm")]
         OF_PLUGINS => plugins(&pond).await,
         "quarantine" => return quarantine(disk, pond).await,
-        "killed" | CODED | CANCELLING => return left(feature, disk, pond).await,
+        "killed" | CODED | CANCELLING | IDENTITY => return left(feature, disk, pond).await,
         other => added(other, &pond, &disk.clock).await,
     }
     close(pond).await;
@@ -371,6 +371,8 @@ const CANCELLING: &str = "cancelling";
 const REPORTS: &str = "reports";
 
 /// Weights, overrides, and pauses of kinds and of all queues.
+const IDENTITY: &str = "identity";
+const DROPPING: &str = "dropping";
 const LIMITS: &str = "limits";
 
 /// Groups that a dead letter holds.
@@ -388,6 +390,10 @@ const FLOWS: &str = "flows";
 /// Jobs that have undone their steps, or are about to.
 const UNDO: &str = "undo";
 
+/// Topics with bindings of all kinds, and a message of one of them.
+const TOPICS: &str = "topics";
+const STREAMS: &str = "streams";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
     let later = [
@@ -404,6 +410,10 @@ fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
         OPEN_CIRCUIT,
         FLOWS,
         UNDO,
+        TOPICS,
+        STREAMS,
+        IDENTITY,
+        DROPPING,
     ];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
@@ -413,6 +423,7 @@ async fn left(feature: &str, disk: OnDisk, pond: Millpond) -> Vec<u8> {
     match feature {
         CODED => coded(disk, pond).await,
         CANCELLING => cancelling(disk, pond).await,
+        IDENTITY => identity(disk, pond).await,
         _ => killed(disk, pond).await,
     }
 }
@@ -429,6 +440,9 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         OPEN_CIRCUIT => open_circuits(pond, clock).await,
         FLOWS => flows(pond).await,
         UNDO => undo(pond).await,
+        TOPICS => topics(pond).await,
+        STREAMS => streams(pond, clock).await,
+        DROPPING => dropping(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -485,6 +499,68 @@ async fn undo(pond: &Millpond) {
     pond.enqueue_many("q", ["undone", "broken"].map(|job| raw(job).max_attempts(2))).await.unwrap();
     testing::drain(pond).await;
     worker.stop();
+}
+
+/// One topic has keys, patterns and headers, one has only an alternate queue, and one is mandatory without bindings.
+async fn topics(pond: &Millpond) {
+    use millpond::{Binding, TopicSettings};
+    let orders = pond.topic("orders").unwrap();
+    for binding in [
+        Binding::to("q").key("order.created.*"),
+        Binding::to("q").key("order.>"),
+        Binding::to("all"),
+        Binding::to("headers").headers_all([("b", "2"), ("a", "1")]).headers_any([("c", "3"), ("c", "4")]),
+        Binding::to("gone").key("order.#"),
+        Binding::to("renamed").key(""),
+    ] {
+        orders.bind(binding).await.unwrap();
+    }
+    orders.unbind(Binding::to("gone").key("order.#")).await.unwrap();
+    pond.queue("gone").unwrap().remove().await.unwrap();
+    pond.queue("renamed").unwrap().rename("another").await.unwrap();
+    let lost = pond.topic("lost").unwrap();
+    lost.configure(TopicSettings::default().alternate("unrouted")).await.unwrap();
+    pond.topic("strict").unwrap().configure(TopicSettings::default().mandatory(true)).await.unwrap();
+    orders.publish("order.created.eu", raw("message").headers([("a", "1"), ("b", "2"), ("c", "4")])).await.unwrap();
+    lost.publish("nothing", raw("lost").unique_key("key")).await.unwrap();
+}
+
+/// A stream whose oldest entries are removed, one that keeps only the latest entries of keys, and an empty one; a consumer with a
+/// job that waits for its retry, one behind it, and a dead letter; one that is in the middle, and one that has lost entries.
+async fn streams(pond: &Millpond, clock: &ManualClock) {
+    use millpond::{Start, StreamSettings};
+    let orders = pond.stream("orders").unwrap();
+    let entries = ["row", "failed", "dead", "row"].map(|text| raw(text).group(text).tag("entry").header("a", "1"));
+    orders.append_many(entries).await.unwrap();
+    let consumer = |name: &'static str| {
+        pond.consumer("orders", name).retry(Retry::fixed(HOUR).jitter(0.0)).worker(|worker| {
+            worker.handle_raw("raw", |job: Job<bytes::Bytes>| async move {
+                match &job[..] {
+                    b"failed" => Err("the first attempt".into()),
+                    b"dead" => Ok(Outcome::dead_letter("broken")),
+                    _ => Ok(Outcome::done()),
+                }
+            })
+        })
+    };
+    let worker = consumer("all").start().await.unwrap();
+    testing::drain(pond).await;
+    worker.stop().await.unwrap();
+    // These two are stored, and must not take an entry before they stop.
+    pond.pause().await.unwrap();
+    consumer("middle").from(Start::Offset(2)).start().await.unwrap().stop().await.unwrap();
+    clock.advance(SECOND);
+    orders.append_many([raw("failed").group("failed"), raw("row")]).await.unwrap();
+    consumer("lost").start().await.unwrap().stop().await.unwrap();
+    pond.resume().await.unwrap();
+    orders.configure(StreamSettings::default().max_entries(3).max_bytes(1 << 20).max_age(HOUR)).await.unwrap();
+    orders.sweep().await.unwrap();
+    let prices = pond.stream("prices").unwrap();
+    prices.configure(StreamSettings::default().compact()).await.unwrap();
+    for (key, price) in [("a", "row"), ("b", "result"), ("a", "discarded")] {
+        prices.append(raw(price).group(key)).await.unwrap();
+    }
+    pond.stream("empty").unwrap().configure(StreamSettings::default()).await.unwrap();
 }
 
 /// Schedules by the wall clock and at intervals, with their options; one is paused, one has ended, one waits for room.
@@ -626,6 +702,25 @@ async fn cancelling(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     starts_written(&pond, &disk.clock).await;
     pond.cancel(ids[1], "after its start was written").await.unwrap();
     fs::read(disk.path()).unwrap()
+}
+
+/// A backup of a file with an identity that was found to be a copy before. It was not opened yet.
+async fn identity(disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    let identity = pond.identity().await.unwrap();
+    pond.begin_incarnation(identity.incarnation).await.unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    let copy = disk.dir.path().join("copy.redb");
+    pond.backup(&copy).await.unwrap();
+    close(pond).await;
+    fs::read(copy).unwrap()
+}
+
+/// A queue that has dropped its oldest jobs.
+async fn dropping(pond: &Millpond) {
+    let settings = QueueSettings::default().capacity(Capacity::jobs(2)).when_full(WhenFull::DropOldest);
+    pond.queue("q").unwrap().configure(settings).await.unwrap();
+    pond.enqueue_many("q", [raw("first"), raw("second").group("a")]).await.unwrap();
+    pond.enqueue("q", raw("third").group("a")).await.unwrap();
 }
 
 /// The payload codec of the files that have one.

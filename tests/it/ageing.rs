@@ -149,14 +149,7 @@ fn clock_time(clock: &millpond::testing::ManualClock) -> millpond::Timestamp {
 #[tokio::test]
 async fn explain_counts_the_jobs_that_go_first_by_their_age() {
     let (clock, pond) = memory();
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            Ok(())
-        }
-    };
+    let (handler, mut keeper) = gated_handler();
     pond.worker("q").concurrency(1).no_timeout().aging(Aging::every(PERIOD)).handle(handler).start().unwrap();
     pond.enqueue("q", work(0)).await.unwrap();
     keeper.entered().await;

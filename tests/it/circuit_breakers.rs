@@ -322,14 +322,7 @@ async fn a_probe_that_dies_with_its_process_leaves_the_circuit_half_open() {
     let worker = service.worker(|worker| worker.circuit_breaker(breaker()));
     service.break_down(work).await;
     worker.stop().await.unwrap();
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            Ok(())
-        }
-    };
+    let (handler, mut keeper) = gated_handler();
     service.pond.worker("q").circuit_breaker(breaker()).handle(handler).start().unwrap();
     service.pond.enqueue_many("q", [work(3), work(4)]).await.unwrap();
     service.clock.advance(OPEN_FOR);

@@ -92,7 +92,8 @@ async fn compaction_returns_memory_too() {
     grown(&pond, 0).await;
     let mut events = pond.events();
     let (before, after) = compacted(&pond, &clock, &mut events).await;
-    assert!(before > 8 * MIB && after < 2 * MIB, "{before} bytes became {after}");
+    // A commit gives the free end of the file back, too, so it can be smaller than it was once.
+    assert!(before > 6 * MIB && after < 2 * MIB, "{before} bytes became {after}");
 }
 
 #[tokio::test]

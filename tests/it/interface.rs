@@ -86,7 +86,7 @@ async fn a_cursor_continues_from_its_text_and_other_texts_are_refused() {
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
         assert_eq!(serde_json::to_value(&next).unwrap(), json!(text));
         assert_eq!(serde_json::from_value::<Cursor>(json!(text)).unwrap(), next);
-        for wrong in [&text[1..], &text[..text.len() - 1], &format!("{text}00"), &format!("b{}", &text[1..]), "", "aé"]
+        for wrong in [&text[1..], &text[..text.len() - 1], &format!("{text}00"), &format!("a{}", &text[1..]), "", "aé"]
         {
             assert_eq!(wrong.parse::<Cursor>(), Err(ParseCursorError), "{wrong}");
         }
@@ -104,13 +104,16 @@ async fn an_invented_cursor_is_refused_or_lists_pages_that_end() {
     let (mut rng, mut parsed) = (fastrand::Rng::with_seed(7), 0);
     for _ in 0..50_000 {
         let bytes: Vec<String> = (0..rng.usize(1..12)).map(|_| format!("{:02x}", rng.u8(0..12))).collect();
-        let Ok(mut cursor) = format!("a{}", bytes.concat()).parse::<Cursor>() else { continue };
+        let Ok(invented) = format!("b{}", bytes.concat()).parse::<Cursor>() else { continue };
         parsed += 1;
-        for page in 0.. {
-            assert!(page < 20, "it does not end");
-            match pond.jobs(&JobFilter::new(), Some(cursor), 1).unwrap().next {
-                Some(next) => cursor = next,
-                None => break,
+        for filter in [JobFilter::new(), JobFilter::new().newest_first()] {
+            let mut cursor = invented.clone();
+            for page in 0.. {
+                assert!(page < 20, "it does not end");
+                match pond.jobs(&filter, Some(cursor), 1).unwrap().next {
+                    Some(next) => cursor = next,
+                    None => break,
+                }
             }
         }
     }
@@ -271,6 +274,7 @@ fn an_explanation_is_displayed_as_a_sentence_of_its_own() {
         (Explanation::QueuePaused, "its queue is paused"),
         (Explanation::GroupPaused, "its group is paused"),
         (Explanation::NoFreeSlot, "all slots of its queue's worker are taken"),
+        (Explanation::NotAskedFor, "its queue has a taker, which has not asked for it yet"),
         (Explanation::NoThread, "all threads for blocking handlers are taken (`blocking_threads`)"),
         (Explanation::ShuttingDown, "the queue is shutting down"),
     ] {

@@ -140,3 +140,20 @@ async fn a_job_that_a_crash_ended_is_logged_when_the_file_is_opened() {
     keeper.let_go(1);
     close(after).await;
 }
+
+#[tokio::test]
+async fn each_outage_of_a_link_is_one_line_and_so_is_its_end() {
+    let recorder = recorder();
+    let (_, pond) = memory();
+    let info = millpond::LinkInfo::new("log-link", millpond::LinkDirection::Forward, "hub", "an engine").unwrap();
+    let guard = pond.register_link(info).unwrap();
+    let link = guard.handle();
+    link.failed("refused\n");
+    link.failed("refused again");
+    link.update(|state| state.connected = true);
+    link.update(|state| state.connected = true);
+    let lines = recorder.lines_with("queue", "log-link");
+    let expected = [(Level::WARN, "link down"), (Level::INFO, "link connected")];
+    assert_eq!(levels_and_texts(&lines), expected);
+    assert_eq!(facts(&lines[0]), [("error", r"refused\n"), ("link", "log-link -> hub")]);
+}

@@ -60,3 +60,14 @@ fn a_job_that_a_lone_caller_makes_ready_is_started() {
     let id = pond.enqueue("q", millpond::NewJob::raw("work", vec![1])).wait().unwrap();
     assert_eq!(runs.recv().unwrap(), id);
 }
+
+/// The runtime gives a task a budget, and a task that has used it up is not woken before it returns to the runtime.
+#[tokio::test]
+async fn a_task_can_block_for_any_number_of_commits() {
+    let (_, pond) = memory();
+    for n in 0..1_000 {
+        pond.enqueue("q", work(n)).wait().unwrap();
+        pond.identity().wait().unwrap();
+    }
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1_000);
+}

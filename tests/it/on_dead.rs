@@ -188,14 +188,7 @@ async fn a_redriven_job_that_dies_again_calls_the_hook_again() {
 async fn a_job_that_a_crash_ended_calls_the_hook_when_the_file_is_opened() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    let (gate, mut keeper) = gate();
-    let handler = move |job: Job<Work>| {
-        let gate = gate.clone();
-        async move {
-            gate.pass(job.n).await;
-            Ok(())
-        }
-    };
+    let (handler, mut keeper) = gated_handler();
     pond.worker("q").concurrency(3).handle(handler).start().unwrap();
     let ids = pond.enqueue_many("q", (1..=3).map(|n| work(n).at_most_once())).await.unwrap();
     keeper.next(3).await;

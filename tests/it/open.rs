@@ -364,10 +364,10 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
     close(pond).await;
     // The next version as this one would write it: version byte, checksum, number.
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[1, 7]);
+    hasher.update(&[1, 10]);
     let mut row = vec![1];
     row.extend(hasher.finalize().to_le_bytes());
-    row.push(7);
+    row.push(10);
     let db = Database::open(disk.path()).unwrap();
     let txn = db.begin_write().unwrap();
     txn.open_table(META).unwrap().insert("schema", row.as_slice()).unwrap();
@@ -375,11 +375,11 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
     drop(db);
     let before = fs::read(disk.path()).unwrap();
     for _ in 0..2 {
-        assert!(matches!(disk.builder().open(disk.path()), Err(Error::TooNew { found: 7, known: 6, .. })));
+        assert!(matches!(disk.builder().open(disk.path()), Err(Error::TooNew { found: 10, known: 9, .. })));
         assert!(fs::read(disk.path()).unwrap() == before);
     }
     let db = Arc::new(Database::open(disk.path()).unwrap());
-    assert!(matches!(disk.builder().attach(db), Err(Error::TooNew { found: 7, known: 6, .. })));
+    assert!(matches!(disk.builder().attach(db), Err(Error::TooNew { found: 10, known: 9, .. })));
 }
 
 #[tokio::test]

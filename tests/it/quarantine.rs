@@ -194,6 +194,8 @@ pub async fn everything() -> Everything {
     pond.enqueue_many("holds", (62..65).map(|n| member("dead", n))).await.unwrap();
     pond.queue("busy").unwrap().configure(QueueSettings::default().group_concurrency(2)).await.unwrap();
     let (_worker, mut keeper) = gated(&pond, "busy", 2);
+    // A page that is read beside the commit can show the members before the scheduler hears of the other job.
+    pond.testing().idle().await;
     pond.enqueue_many("busy", [work(50), member("b", 51), member("b", 52)]).await.unwrap();
     assert_eq!(keeper.next(2).await, [50, 51]);
     starts_written(&pond, &clock).await;

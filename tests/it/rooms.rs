@@ -5,21 +5,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each line may name only the lines above it; rooms on one line do not name each other.
-const ORDER: [&[&str]; 18] = [
+const ORDER: [&[&str]; 19] = [
     &["sync", "text"],
     &["time"],
     &["error"],
     &["job"],
     &["alarms", "events", "metrics"],
-    &["storage", "scheduler"],
+    &["storage", "scheduler", "links"],
     &["transaction"],
     &["handler"],
     &["writer", "executor"],
     &["runtime"],
     &["inspect"],
-    &["dead_letters", "quarantine", "schedules", "worker"],
-    &["flows", "selection"],
+    &["dead_letters", "quarantine", "schedules", "topics", "worker"],
+    &["flows", "selection", "taker"],
     &["queue"],
+    &["streams"],
     &["millpond", "builder"],
     &["testing", "dashboard"],
     &["fuzzing"],
@@ -136,7 +137,7 @@ fn each_room_names_only_those_before_it() {
 }
 
 /// The layers of storage, from the lowest up: a layer may name only those below it.
-const LAYERS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
+const LAYERS: [&str; 7] = ["file", "rows", "life", "streams", "read", "repair", "open"];
 
 /// The layers of storage that a file names by their full paths.
 fn layers_named(code: &str) -> BTreeSet<usize> {

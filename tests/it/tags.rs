@@ -246,6 +246,36 @@ async fn a_file_without_tags_has_no_table_of_tags() {
     assert!(has_table(&disk));
 }
 
+#[tokio::test]
+async fn a_file_without_topics_and_streams_has_none_of_their_tables() {
+    const RARE: [&str; 6] = ["streams", "entries", "entry_keys", "consumers", "topics", "bindings"];
+    let disk = SimDisk::new();
+    let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
+    let rare = || {
+        let names = tables(&disk);
+        RARE.into_iter().filter(|rare| names.contains(&format!("millpond/{rare}"))).collect::<Vec<_>>()
+    };
+    pond.enqueue("q", work(1).group("g")).await.unwrap();
+    assert!(pond.streams("", 10).unwrap().is_empty() && pond.topics().unwrap().is_empty());
+    assert!(pond.consumers().unwrap().is_empty());
+    assert!(matches!(pond.stream("s").unwrap().read(0, 1), Err(Error::NoSuchStream { .. })));
+    assert_sound(&pond).await;
+    assert_eq!(rare(), [""; 0]);
+
+    // A crash, whose recovery goes through all tables.
+    let pond = Millpond::builder().open_backend(disk.after_kill()).unwrap();
+    assert_sound(&pond).await;
+    assert_eq!(rare(), [""; 0]);
+
+    let disk = SimDisk::new();
+    let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
+    pond.stream("s").unwrap().append(work(1)).await.unwrap();
+    assert_eq!(pond.stream("s").unwrap().read(0, 10).unwrap().len(), 1);
+    assert_sound(&pond).await;
+    assert!(tables(&disk).contains(&"millpond/entries".to_owned()));
+    assert!(!tables(&disk).contains(&"millpond/bindings".to_owned()));
+}
+
 /// A file with two tagged jobs of two queues, after a change to its table of tags.
 async fn spoiled(spoil: impl Fn(&Database)) -> SimDisk {
     let disk = SimDisk::new();

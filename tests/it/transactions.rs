@@ -20,10 +20,6 @@ fn users(pond: &Millpond) -> Vec<u64> {
     }
 }
 
-fn pending(pond: &Millpond, queue: &str) -> u64 {
-    pond.queue(queue).unwrap().counts().pending
-}
-
 fn source(error: Error) -> String {
     assert!(matches!(error, Error::Aborted { .. }), "{error:?}");
     std::error::Error::source(&error).unwrap().to_string()

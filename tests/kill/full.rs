@@ -79,6 +79,8 @@ impl Answers {
             in_a_row += 1;
             match pond.enqueue(queue, job(n)).await {
                 Ok(_) => {
+                    // A silent child counts as one that hangs, and a disk in use can take long.
+                    println!("enqueued {n}");
                     self.there.insert(n);
                     in_a_row = 0;
                 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use millpond::testing::ManualClock;
-use millpond::{Job, Millpond, Outcome, Rate, Retry};
+use millpond::{Job, LinkDirection, LinkGuard, LinkInfo, Millpond, Outcome, Rate, Retry, StreamSettings};
 
 use support::*;
 
@@ -108,7 +108,19 @@ fn all_outcomes(pond: &Millpond) {
     worker.handle(handler).start().unwrap();
 }
 
-async fn load(pond: &Millpond, clock: &ManualClock) {
+/// A stream of which 4 of 10 entries are left, and a consumer that is paused before all of them.
+async fn lost_entries(pond: &Millpond) {
+    let orders = pond.stream("orders").unwrap();
+    let crm = pond.consumer("orders", "crm").handle(|_: Job<Work>| async { Ok(()) }).start().await.unwrap();
+    orders.consumer("crm").unwrap().pause().await.unwrap();
+    orders.append_many((0..10).map(work)).await.unwrap();
+    orders.configure(StreamSettings::default().max_entries(4)).await.unwrap();
+    orders.sweep().await.unwrap();
+    drop(crm);
+}
+
+/// Returns a link that runs.
+async fn load(pond: &Millpond, clock: &ManualClock) -> LinkGuard {
     pond.enqueue_many("mail", (0..40).map(work)).await.unwrap();
     clock.advance(SECOND * 3);
     all_outcomes(pond);
@@ -119,6 +131,9 @@ async fn load(pond: &Millpond, clock: &ManualClock) {
     slow.handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.enqueue_many("slow", (0..3).map(work)).await.unwrap();
     pond.enqueue_many("idle", (0..2).map(work)).await.unwrap();
+    lost_entries(pond).await;
+    let link = pond.register_link(LinkInfo::new("idle", LinkDirection::Forward, "hub", "an engine").unwrap()).unwrap();
+    link.handle().update(|state| (state.connected, state.jobs, state.engine_went_back) = (true, 7, 1));
     #[cfg(feature = "wasm")]
     {
         let worker = pond.worker("guests").retry(Retry::none());
@@ -126,6 +141,7 @@ async fn load(pond: &Millpond, clock: &ManualClock) {
         pond.enqueue("guests", millpond::NewJob::raw("job", "x")).await.unwrap();
     }
     drained(pond).await;
+    link
 }
 
 #[tokio::test]
@@ -135,7 +151,7 @@ async fn every_metric_of_the_table_is_told_under_load_and_no_other_is() {
     recorder.install().unwrap();
     let disk = OnDisk::new();
     let pond = disk.builder().window_jobs_max(8).max_running(99).open(disk.path()).unwrap();
-    load(&pond, &disk.clock).await;
+    let link = load(&pond, &disk.clock).await;
 
     told.take(&snapshotter);
     let outcomes = ["completed", "retried", "snoozed", "rate_limited", "cancelled", "dead", "given_back"];
@@ -168,6 +184,21 @@ async fn every_metric_of_the_table_is_told_under_load_and_no_other_is() {
     assert!(told.sum("millpond.limiter.waits queue=slow") >= 1.0);
     assert!(told.sum("millpond.limiter.waits queue=idle") < 1.0);
     assert!(told.of("millpond.queue.oldest_ready.age queue=idle").iter().any(|age| *age >= 10.0));
+    let bytes = pond.stream("orders").unwrap().info().unwrap().bytes as f64;
+    for (metric, value) in [
+        ("millpond.stream.entries stream=orders", 4.0),
+        ("millpond.stream.size stream=orders", bytes),
+        ("millpond.consumer.lag consumer=crm stream=orders", 4.0),
+        ("millpond.consumer.lost consumer=crm stream=orders", 6.0),
+        ("millpond.link.connected link=idle -> hub queue=idle", 1.0),
+        ("millpond.link.lag link=idle -> hub queue=idle", 2.0),
+    ] {
+        assert_eq!(told.of(metric).first(), Some(&value), "{metric}");
+    }
+    for (metric, value) in [("jobs", 7.0), ("engine_went_back", 1.0), ("lost_leases", 0.0)] {
+        assert_eq!(told.sum(&format!("millpond.link.{metric} link=idle -> hub queue=idle")), value, "{metric}");
+    }
+    assert!(told.of("millpond.consumer.lag.age consumer=crm stream=orders").iter().any(|age| *age >= 10.0));
     assert!(told.sum("millpond.window.refills") >= 1.0);
     assert_eq!(told.of("millpond.process.jobs.limit").first(), Some(&99.0));
     assert!(told.sum("millpond.storage.written") > 4_096.0 && told.sum("millpond.storage.size") > 4_096.0);
@@ -183,5 +214,24 @@ async fn every_metric_of_the_table_is_told_under_load_and_no_other_is() {
     let (missing, unknown): (Vec<_>, Vec<_>) =
         (documented.difference(&told.metrics).collect(), told.metrics.difference(&documented).collect());
     assert!(missing.is_empty() && unknown.is_empty(), "not told: {missing:#?}\nnot in the table: {unknown:#?}");
+    let (connected, jobs) =
+        ("millpond.link.connected link=idle -> hub queue=idle", "millpond.link.jobs link=idle -> hub queue=idle");
+    let sent = told.sum(jobs);
+    // The link is started again, and counts from 0.
+    drop(link);
+    let link = pond.register_link(LinkInfo::new("idle", LinkDirection::Forward, "hub", "an engine").unwrap()).unwrap();
+    link.handle().update(|state| state.jobs = 3);
+    for _ in 0..1_000 {
+        if told.sum(jobs) > sent && told.of(connected).last() == Some(&0.0) {
+            break;
+        }
+        disk.clock.advance(Duration::from_secs(10));
+        for _ in 0..100 {
+            settled(&pond).await;
+            told.take(&snapshotter);
+        }
+    }
+    assert_eq!(told.of(connected).last(), Some(&0.0));
+    assert_eq!(told.sum(jobs), sent + 3.0);
     close(pond).await;
 }

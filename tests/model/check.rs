@@ -6,13 +6,16 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use millpond::{
-    AttemptLog, CancelOutcome, Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp,
+    AttemptLog, Binding, CancelOutcome, Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority,
+    Published, State, Timestamp,
 };
 use millpond_testkit::{JobSpec, ON_PURPOSE};
 
-use crate::engine::{Engine, ROWS, at, group_name, new_job, queue_name, write_row};
+use crate::engine::{
+    Engine, NUMBER, ROWS, TOPIC, at, group_name, new_entry, new_job, queue_name, stream_name, write_row,
+};
 use crate::model::{Check, KEPT, Model};
-use crate::ops::{Answer, Call, Fate, Op, QUEUES, Tx};
+use crate::ops::{Answer, Call, EntrySpec, Fate, Message, Op, PATTERNS, QUEUES, ROUTING_KEYS, STREAMS, Tx};
 
 const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
@@ -22,18 +25,28 @@ const RECOVERS_MOST: std::time::Duration = std::time::Duration::from_secs(20 * 6
 const READ_AGAIN_AFTER: u64 = 103;
 
 pub struct Run {
-    engine: Engine,
-    model: Model,
+    pub engine: Engine,
+    pub model: Model,
     next_row: u64,
+    /// The number of the next entry.
+    pub next_number: u64,
 }
 
 type Step = Result<Run, String>;
+
+fn binding(to: usize, pattern: usize) -> Binding {
+    let binding = match to.checked_sub(QUEUES) {
+        None => Binding::to(queue_name(to)),
+        Some(stream) => Binding::to_stream(stream_name(stream)),
+    };
+    binding.key(PATTERNS[pattern])
+}
 
 impl Run {
     pub async fn new(window: usize) -> Self {
         let engine = Engine::new(MAX_RUNNING, window).await;
         let model = Model::new(engine.wall().as_millis(), MAX_RUNNING);
-        Self { engine, model, next_row: 1 }
+        Self { engine, model, next_row: 1, next_number: 0 }
     }
 
     pub async fn step(self, op: &Op) -> Step {
@@ -56,6 +69,23 @@ impl Run {
             Op::Tx(tx) => self.burst(&[Call::Tx(tx.clone())]).await?,
             Op::Guard(tx) => self.guard(tx)?,
             Op::Burst(calls) => self.burst(calls).await?,
+            Op::Bind(to, pattern, true) => {
+                let bound = self.engine.topic().bind(binding(*to, *pattern)).await.map_err(text)?;
+                expect("bound", bound, self.model.bind(*to, *pattern))?;
+            }
+            Op::Bind(to, pattern, false) => {
+                let unbound = self.engine.topic().unbind(binding(*to, *pattern)).await;
+                match (self.model.unbind(*to, *pattern), unbound) {
+                    (Some(was_there), Ok(unbound)) => expect("unbound", unbound, was_there)?,
+                    (None, Err(Error::NoSuchTopic { .. })) => {}
+                    (expected, unbound) => return Err(format!("expected {expected:?}, got {unbound:?}")),
+                }
+            }
+            Op::Publish(message) => self.publish(message).await?,
+            Op::Append(stream, keys) => self.append_many(*stream, keys).await?,
+            Op::Compact(stream, compacts) => self.compact(*stream, *compacts).await?,
+            Op::KeepEntries(stream, most) => self.keep_entries(*stream, *most).await?,
+            Op::RemoveStream(stream) => self.remove_stream(*stream).await?,
             Op::StartWorker(queue) => {
                 if !self.model.has_worker(*queue) {
                     self.model.start_worker(*queue, SLOTS);
@@ -142,6 +172,7 @@ impl Run {
                     (true, Err(Error::QueueInUse { .. })) => {}
                     (false, Ok(done)) => {
                         expect("obliterated", done.jobs, jobs)?;
+                        expect("unbound", done.bindings, self.model.unbind_all(*queue))?;
                         self.model.obliterate(*queue);
                         self.engine.configure(*queue).await;
                     }
@@ -220,6 +251,65 @@ impl Run {
         Ok(self)
     }
 
+    async fn publish(&mut self, message: &Message) -> Check {
+        let Message { spec, key, tx } = message.clone();
+        let number = self.numbers(1).start;
+        let (job, key_text) = (self.job(&spec).header(NUMBER, number.to_string()), ROUTING_KEYS[key]);
+        let answer = match tx {
+            None => self.engine.topic().publish(key_text, job).await,
+            Some((to, pattern, fate)) => {
+                let published = self.engine.pond.transaction(move |tx| {
+                    tx.bind(TOPIC, binding(to, pattern))?;
+                    let published = tx.publish(TOPIC, key_text, job.clone())?;
+                    match fate {
+                        Fate::Commits => Ok(published),
+                        Fate::Errs => Err(ON_PURPOSE.into()),
+                        Fate::Panics => panic!("{ON_PURPOSE}"),
+                    }
+                });
+                match (fate, published.await) {
+                    (Fate::Commits, published) => {
+                        self.model.bind(to, pattern);
+                        published
+                    }
+                    (_, Err(Error::Aborted { .. })) => return self.compare_bindings(),
+                    (fate, published) => return Err(format!("{fate:?} was answered {published:?}")),
+                }
+            }
+        };
+        let (expected, published) = match (self.model.routed(key), answer) {
+            (Some(expected), Ok(published)) => (expected, published),
+            (None, Err(Error::NoSuchTopic { .. })) => return Ok(()),
+            (expected, answer) => return Err(format!("expected {expected:?}, got {answer:?}")),
+        };
+        let (queues, streams): (Vec<_>, Vec<_>) = expected.iter().copied().partition(|to| *to < QUEUES);
+        let Published { mut jobs, entries, .. } = published;
+        let names: Vec<_> = jobs.iter().map(|delivery| delivery.queue.to_string()).collect();
+        expect("queues", names, queues.iter().map(|queue| queue_name(*queue)).collect())?;
+        let names: Vec<_> = entries.iter().map(|entry| entry.stream.to_string()).collect();
+        expect("streams", names, streams.iter().map(|to| stream_name(to - QUEUES)).collect())?;
+        let specs: Vec<_> = streams.iter().map(|to| EntrySpec { stream: to - QUEUES, key: spec.group }).collect();
+        for (entry, spec) in entries.iter().zip(&specs) {
+            self.appended(vec![entry.offset], std::slice::from_ref(spec), number..number + 1)?;
+        }
+        // The model takes ids as they were given out.
+        jobs.sort_by_key(|delivery| delivery.job.id);
+        for delivery in jobs {
+            let queue = queues.iter().copied().find(|queue| queue_name(*queue) == *delivery.queue);
+            self.model.insert(delivery.job.id.get(), &JobSpec { queue: queue.expect("compared above"), ..spec })?;
+        }
+        self.compare_bindings()
+    }
+
+    fn compare_bindings(&self) -> Check {
+        let expected = self.model.bindings().map(|bindings| {
+            let mut bindings: Vec<_> = bindings.iter().map(|(queue, pattern)| binding(*queue, *pattern)).collect();
+            bindings.sort();
+            bindings
+        });
+        expect("bindings", self.engine.topic().bindings().ok(), expected)
+    }
+
     fn job(&self, spec: &JobSpec) -> NewJob {
         new_job(spec, self.engine.wall())
     }
@@ -258,9 +348,14 @@ impl Run {
         for spec in &tx.jobs {
             ids.push(guard.enqueue(&queue_name(spec.queue), self.job(spec)).map_err(text)?);
         }
+        let numbers = self.numbers(tx.entries.len());
+        for (entry, n) in tx.entries.iter().zip(numbers.clone()) {
+            guard.append(&stream_name(entry.stream), new_entry(entry.key, n)).map_err(text)?;
+        }
         if tx.fate == Fate::Commits {
             guard.commit().map_err(text)?;
             self.model.rows.extend(rows);
+            tx.entries.iter().zip(numbers).for_each(|(entry, n)| _ = self.model.append(entry, n));
             self.inserted(ids, &tx.jobs)?;
         }
         Ok(())
@@ -271,38 +366,56 @@ impl Run {
         let wall = self.engine.wall();
         let mut commits = Vec::new();
         let mut rows = Vec::new();
+        let mut numbers = Vec::new();
         for call in calls {
             match call {
                 Call::Enqueue(spec) => {
                     rows.push(Vec::new());
-                    let jobs = [(queue_name(spec.queue), self.job(spec))];
-                    commits.push(self.engine.pond.enqueue_all(jobs));
+                    numbers.push(0..0);
+                    let commit = self.engine.pond.enqueue_all([(queue_name(spec.queue), self.job(spec))]);
+                    commits.push(answers_with(async move { Ok((commit.await?, Vec::new())) }));
+                }
+                Call::Append(entry) => {
+                    rows.push(Vec::new());
+                    numbers.push(self.numbers(1));
+                    let new = new_entry(entry.key, numbers[numbers.len() - 1].start);
+                    let commit = self.engine.stream(entry.stream).append(new);
+                    commits.push(answers_with(async move { Ok((Vec::new(), vec![commit.await?])) }));
                 }
                 Call::Tx(tx) => {
                     let mine: Vec<u64> = (0..u64::from(tx.rows)).map(|n| self.next_row + n).collect();
                     self.next_row += u64::from(tx.rows);
                     rows.push(mine.clone());
-                    let Tx { jobs, fate, .. } = tx.clone();
-                    commits.push(self.engine.pond.transaction(move |tx| {
+                    numbers.push(self.numbers(tx.entries.len()));
+                    let numbers = numbers[numbers.len() - 1].clone();
+                    let Tx { jobs, entries, fate, .. } = tx.clone();
+                    commits.push(answers_with(self.engine.pond.transaction(move |tx| {
                         mine.iter().try_for_each(|row| write_row(tx, *row))?;
-                        let mut ids = Vec::new();
+                        let (mut ids, mut offsets) = (Vec::new(), Vec::new());
                         for spec in &jobs {
                             ids.push(tx.enqueue(&queue_name(spec.queue), new_job(spec, wall))?);
                         }
+                        for (entry, n) in entries.iter().zip(numbers.clone()) {
+                            offsets.push(tx.append(&stream_name(entry.stream), new_entry(entry.key, n))?);
+                        }
                         match fate {
-                            Fate::Commits => Ok(ids),
+                            Fate::Commits => Ok((ids, offsets)),
                             Fate::Errs => Err(ON_PURPOSE.into()),
                             Fate::Panics => panic!("{ON_PURPOSE}"),
                         }
-                    }));
+                    })));
                 }
             }
         }
-        for ((call, rows), answer) in calls.iter().zip(rows).zip(all(commits).await) {
+        for (((call, rows), numbers), answer) in calls.iter().zip(rows).zip(numbers).zip(all(commits).await) {
             match (call, answer) {
-                (Call::Enqueue(spec), Ok(ids)) => self.inserted_at_once(ids, std::slice::from_ref(spec))?,
-                (Call::Tx(tx), Ok(ids)) if tx.fate == Fate::Commits => {
+                (Call::Enqueue(spec), Ok((ids, _))) => self.inserted_at_once(ids, std::slice::from_ref(spec))?,
+                (Call::Append(entry), Ok((_, offsets))) => {
+                    self.appended(offsets, std::slice::from_ref(entry), numbers)?;
+                }
+                (Call::Tx(tx), Ok((ids, offsets))) if tx.fate == Fate::Commits => {
                     self.inserted_at_once(ids, &tx.jobs)?;
+                    self.appended(offsets, &tx.entries, numbers)?;
                     self.model.rows.extend(rows);
                 }
                 (Call::Tx(tx), Err(Error::Aborted { .. })) if tx.fate != Fate::Commits => {}
@@ -375,6 +488,7 @@ impl Run {
 
     async fn compare(&mut self, torn: bool) -> Check {
         self.engine.until_at_rest().await?;
+        self.compare_bindings()?;
         let jobs = self.engine.jobs();
         for spec in std::mem::take(&mut self.model.awaited) {
             let new = jobs.keys().find(|id| **id > self.model.last_id).copied();
@@ -437,6 +551,7 @@ impl Run {
         expect("found by tag", self.engine.tagged(), tagged.map(|(id, _)| *id).collect())?;
         expect("parked handlers", self.engine.parked(), self.model.running())?;
         expect("rows", self.engine.rows(), self.model.rows.iter().map(|row| (*row, 1)).collect())?;
+        (0..STREAMS).try_for_each(|stream| self.compare_stream(stream))?;
         (0..QUEUES).try_for_each(|queue| self.compare_counts(queue))
     }
 
@@ -493,13 +608,22 @@ impl Run {
     }
 }
 
+/// What a call of a burst is answered: ids and offsets.
+type Answered = Result<(Vec<Enqueued>, Vec<u64>), Error>;
+
+fn answers_with(
+    answer: impl Future<Output = Answered> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Answered> + Send>> {
+    Box::pin(answer)
+}
+
 /// Polls all of them in order until all are answered.
-async fn all<T>(mut commits: Vec<millpond::Commit<T>>) -> Vec<Result<T, Error>> {
-    let mut answers: Vec<Option<Result<T, Error>>> = commits.iter().map(|_| None).collect();
+async fn all(mut commits: Vec<Pin<Box<dyn Future<Output = Answered> + Send>>>) -> Vec<Answered> {
+    let mut answers: Vec<Option<Answered>> = commits.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {
         for (commit, answer) in commits.iter_mut().zip(&mut answers) {
             if answer.is_none()
-                && let Poll::Ready(ready) = Pin::new(commit).poll(cx)
+                && let Poll::Ready(ready) = commit.as_mut().poll(cx)
             {
                 *answer = Some(ready);
             }
@@ -524,10 +648,10 @@ fn reported(id: u64, logs: &[AttemptLog]) -> Vec<(u32, String, Option<u64>)> {
     logs.iter().map(one).collect()
 }
 
-fn text(error: Error) -> String {
+pub fn text(error: Error) -> String {
     format!("{error:?}")
 }
 
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> Check {
+pub fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> Check {
     if seen == expected { Ok(()) } else { Err(format!("{what}: {seen:?}, expected {expected:?}")) }
 }

@@ -24,6 +24,7 @@ use crate::scrambled::Scrambled;
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 pub const KIND: &str = "k";
+pub const TOPIC: &str = "topic";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
@@ -63,6 +64,21 @@ pub fn new_job(spec: &JobSpec, wall: Timestamp) -> NewJob {
     match spec.key {
         Some((key, unique_for)) => job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for)),
         None => job,
+    }
+}
+
+pub fn stream_name(stream: usize) -> String {
+    format!("s{stream}")
+}
+
+/// The header with the number that tells an entry from others.
+pub const NUMBER: &str = "n";
+
+pub fn new_entry(key: Option<u8>, n: u64) -> NewJob {
+    let entry = NewJob::raw(KIND, vec![7; 7]).header(NUMBER, n.to_string());
+    match key {
+        Some(key) => entry.group(group_name(usize::from(key))),
+        None => entry,
     }
 }
 
@@ -151,6 +167,14 @@ impl Engine {
             Ok(())
         };
         self.pond.transaction(touch).await.unwrap();
+    }
+
+    pub fn topic(&self) -> millpond::Topic {
+        self.pond.topic(TOPIC).unwrap()
+    }
+
+    pub fn stream(&self, stream: usize) -> millpond::Stream {
+        self.pond.stream(&stream_name(stream)).unwrap()
     }
 
     pub fn queue(&self, queue: usize) -> millpond::Queue {

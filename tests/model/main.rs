@@ -23,6 +23,7 @@ mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;
 mod stream;
+mod streams;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 

@@ -8,6 +8,12 @@ use proptest::prelude::*;
 pub const QUEUES: usize = 2;
 pub const GROUPS: usize = 3;
 pub const KEYS: usize = 3;
+pub const STREAMS: usize = 2;
+/// What a binding can lead to: the queues, and behind them the streams.
+pub const DESTINATIONS: usize = QUEUES + STREAMS;
+/// The patterns of bindings, and the routing keys of messages.
+pub const PATTERNS: [&str; 5] = ["#", "a.*", "a.#", "*.b", ""];
+pub const ROUTING_KEYS: [&str; 5] = ["", "a", "a.b", "a.b.b", "c.b"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -16,16 +22,34 @@ pub enum Fate {
     Panics,
 }
 
+/// An entry for a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct EntrySpec {
+    pub stream: usize,
+    pub key: Option<u8>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Tx {
     pub rows: u8,
     pub jobs: Vec<JobSpec>,
+    pub entries: Vec<EntrySpec>,
     pub fate: Fate,
+}
+
+/// A job for the queues, and an entry for the streams, that are bound to the topic.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub spec: JobSpec,
+    pub key: usize,
+    /// It is published in a transaction, which first makes the binding of this destination and pattern.
+    pub tx: Option<(usize, usize, Fate)>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Call {
     Enqueue(JobSpec),
+    Append(EntrySpec),
     Tx(Tx),
 }
 
@@ -66,6 +90,16 @@ pub enum Op {
     Guard(Tx),
     /// Calls that are made at once and share commits.
     Burst(Vec<Call>),
+    /// Binds a queue or a stream to the topic with a pattern, or removes the binding.
+    Bind(usize, usize, bool),
+    Publish(Message),
+    /// Appends entries to a stream in one call. The keys say how many.
+    Append(usize, Vec<Option<u8>>),
+    /// Says whether a stream keeps only the latest entry of each key, and sweeps it.
+    Compact(usize, bool),
+    /// Sweeps a stream while it has a limit of so many entries.
+    KeepEntries(usize, usize),
+    RemoveStream(usize),
     StartWorker(usize),
     StopWorker(usize),
     Answer(usize, Answer),
@@ -123,8 +157,15 @@ fn when() -> impl Strategy<Value = When> {
     ]
 }
 
+fn group() -> impl Strategy<Value = Option<u8>> {
+    prop_oneof![2 => Just(None), 3 => (0..GROUPS as u8).prop_map(Some)]
+}
+
+fn entry() -> impl Strategy<Value = EntrySpec> {
+    (0..STREAMS, group()).prop_map(|(stream, key)| EntrySpec { stream, key })
+}
+
 pub fn spec() -> impl Strategy<Value = JobSpec> {
-    let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS as u8).prop_map(Some)];
     let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
     let runs = prop_oneof![
         12 => Just((None, false)),
@@ -139,7 +180,7 @@ pub fn spec() -> impl Strategy<Value = JobSpec> {
     ];
     let unique_for = prop_oneof![Just(0u64), Just(5_000), Just(300_000)];
     let key = prop_oneof![3 => Just(None), 1 => (0..KEYS, unique_for).prop_map(Some)];
-    let all = (0..QUEUES, group, priority, when(), runs, expires, key);
+    let all = (0..QUEUES, group(), priority, when(), runs, expires, key);
     all.prop_map(|(queue, group, priority, when, (max, once), expires, key)| JobSpec {
         queue,
         group,
@@ -155,7 +196,14 @@ pub fn spec() -> impl Strategy<Value = JobSpec> {
 
 fn tx() -> impl Strategy<Value = Tx> {
     let fate = prop_oneof![3 => Just(Fate::Commits), 1 => Just(Fate::Errs), 1 => Just(Fate::Panics)];
-    (0u8..3, prop::collection::vec(spec(), 0..3), fate).prop_map(|(rows, jobs, fate)| Tx { rows, jobs, fate })
+    let (jobs, entries) = (prop::collection::vec(spec(), 0..3), prop::collection::vec(entry(), 0..2));
+    (0u8..3, jobs, entries, fate).prop_map(|(rows, jobs, entries, fate)| Tx { rows, jobs, entries, fate })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let fate = prop_oneof![3 => Just(Fate::Commits), 1 => Just(Fate::Errs), 1 => Just(Fate::Panics)];
+    let tx = prop::option::weighted(0.3, (0..DESTINATIONS, 0..PATTERNS.len(), fate));
+    (spec(), 0..ROUTING_KEYS.len(), tx).prop_map(|(spec, key, tx)| Message { spec, key, tx })
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -177,7 +225,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    prop_oneof![spec().prop_map(Call::Enqueue), tx().prop_map(Call::Tx)]
+    prop_oneof![spec().prop_map(Call::Enqueue), entry().prop_map(Call::Append), tx().prop_map(Call::Tx)]
 }
 
 pub fn op() -> impl Strategy<Value = Op> {
@@ -191,6 +239,12 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => tx().prop_map(Op::Tx),
         2 => tx().prop_map(Op::Guard),
         3 => prop::collection::vec(call(), 2..6).prop_map(Op::Burst),
+        6 => (0..DESTINATIONS, 0..PATTERNS.len(), prop::bool::weighted(0.7)).prop_map(|(to, pattern, bind)| Op::Bind(to, pattern, bind)),
+        6 => message().prop_map(Op::Publish),
+        4 => (0..STREAMS, prop::collection::vec(group(), 1..6)).prop_map(|(stream, keys)| Op::Append(stream, keys)),
+        2 => (0..STREAMS, any::<bool>()).prop_map(|(stream, compacts)| Op::Compact(stream, compacts)),
+        2 => (0..STREAMS, 1usize..6).prop_map(|(stream, most)| Op::KeepEntries(stream, most)),
+        1 => (0..STREAMS).prop_map(Op::RemoveStream),
         5 => (0..QUEUES).prop_map(Op::StartWorker),
         1 => (0..QUEUES).prop_map(Op::StopWorker),
         24 => (job(), answer()).prop_map(|(job, answer)| Op::Answer(job, answer)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use millpond_testkit::{JobSpec, When};
 
 use crate::engine::{Engine, queue_name};
-use crate::ops::{Answer, HOUR, Op};
+use crate::ops::{Answer, Fate, HOUR, Message, Op, QUEUES};
 use crate::{be_quiet_about_panics_on_purpose, run};
 
 const PLAIN: JobSpec = JobSpec::PLAIN;
@@ -211,4 +211,14 @@ fn a_job_that_kills_late_beside_a_long_job_is_blamed() {
         }
         panic!("eight deaths: {:#?}", engine.jobs());
     });
+}
+
+#[test]
+fn a_message_is_in_a_queue_and_in_two_streams_or_nowhere() {
+    let message = |tx| Op::Publish(Message { spec: grouped(1), key: 2, tx });
+    let mut ops: Vec<Op> = [0, QUEUES, QUEUES + 1].map(|to| Op::Bind(to, 0, true)).into();
+    ops.extend([message(None), message(Some((1, 0, Fate::Errs))), message(Some((1, 0, Fate::Panics))), Op::Crash]);
+    ops.extend([message(Some((1, 0, Fate::Commits))), Op::RemoveStream(0), Op::Reopen, message(None)]);
+    ops.extend([Op::Bind(QUEUES, 0, false), Op::Compact(1, true), message(None), Op::RemoveStream(0)]);
+    holds(&ops);
 }

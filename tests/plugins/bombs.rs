@@ -158,7 +158,7 @@ fn kinds(number: usize) -> String {
 }
 
 /// The file was compiled, and is not a plugin.
-const NO_HANDLER: Result<(), PluginError> = Err(PluginError::NoHandler { export: "millpond:jobs/handler@0.1.2" });
+const NO_HANDLER: Result<(), PluginError> = Err(PluginError::NoHandler { export: "millpond:jobs/handler@0.1.3" });
 
 fn text(component: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {component})")).unwrap()

@@ -14,8 +14,8 @@ fn a_module_and_its_component_have_the_same_imports_and_exports() {
     assert!(whole.is_component && whole.hash != core.hash);
     assert_eq!((&core.imports, &core.exports, core.memory_bytes), (&whole.imports, &whole.exports, whole.memory_bytes));
     assert_eq!((core.memories, core.memory_bytes), (1, 131_072));
-    assert_eq!(core.exports, ["millpond:jobs/handler@0.1.2"]);
-    let log = core.imports.iter().find(|import| import.interface == "millpond:jobs/log@0.1.2").unwrap();
+    assert_eq!(core.exports, ["millpond:jobs/handler@0.1.3"]);
+    let log = core.imports.iter().find(|import| import.interface == "millpond:jobs/log@0.1.3").unwrap();
     assert_eq!((&log.functions[..], log.grant), (&["log".to_owned()][..], None));
 }
 
@@ -24,7 +24,7 @@ fn follow_up_jobs_need_a_grant() {
     let filter = from_bytes(file("guest-examples/rust-webhook-filter/webhook-filter.wasm")).check().unwrap();
     let needs: Vec<_> = filter.imports.iter().filter(|import| import.grant.is_some()).collect();
     let [enqueue] = &needs[..] else { panic!("{needs:?}") };
-    assert_eq!(enqueue.interface, "millpond:jobs/enqueue@0.1.2");
+    assert_eq!(enqueue.interface, "millpond:jobs/enqueue@0.1.3");
     assert!(enqueue.functions.iter().any(|function| function == "enqueue"), "{enqueue:?}");
     assert!(from_bytes(noop()).check().unwrap().imports.iter().all(|import| import.grant.is_none()));
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use millpond::{Grant, JobFilter, Millpond, NewJob, Plugin, PluginError, State};
+use millpond::{Binding, Grant, JobFilter, Millpond, NewJob, Plugin, PluginError, State};
 
 use super::built::{file, from_bytes, hostile, register};
 use super::state::kept;
@@ -38,6 +38,9 @@ async fn everything(guest: Plugin) -> (Millpond, Vec<String>) {
     let grant = |kind: &str| Grant::enqueue(kind).to_queue("follow-ups");
     let guest = guest.config("setting", "as set").grant(Grant::rate_limit());
     let guest = guest.grant(grant("follow-up")).grant(grant("newer"));
+    let guest =
+        guest.grant(Grant::append("newer").to_stream("stream")).grant(Grant::publish("newer").to_topic("topic"));
+    pond.topic("topic").unwrap().bind(Binding::to_stream("published")).await.unwrap();
     pond.worker("q").handle_wasm("job", guest).start().unwrap();
     let job = NewJob::raw("job", "payload").group("orders").tag("a").tag("b").header("tenant", "ada").header("n", "");
     let id = pond.enqueue("q", job).await.unwrap();
@@ -52,6 +55,7 @@ const OF_0_1_0: [&str; 6] = ["1 of 5", "1 job q", "false true", "value 2 true", 
 const OF_0_1_1: [&str; 3] =
     [r#"5 Some("orders") 5 true"#, r#"["a", "b"] Some("ada") n= tenant=ada"#, "true None false"];
 const OF_0_1_2: &str = "7 None true";
+const OF_0_1_3: &str = "None Ok(()) Ok(())";
 
 #[tokio::test]
 async fn a_guest_of_the_first_version_can_call_every_function() {
@@ -78,6 +82,16 @@ async fn a_guest_of_the_third_version_can_call_every_function() {
     let (pond, told) = everything(of_version("everything-0.1.2")).await;
     assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2]].concat());
     assert_eq!(pond.jobs(&JobFilter::new().queue("follow-ups"), None, 10).unwrap().jobs.len(), 6);
+}
+
+#[tokio::test]
+async fn a_guest_of_the_fourth_version_can_call_every_function() {
+    let (pond, told) = everything(of_version("everything-0.1.3")).await;
+    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2, OF_0_1_3]].concat());
+    for stream in ["stream", "published"] {
+        let entries = pond.stream(stream).unwrap().read(0, 10).unwrap();
+        assert_eq!((entries.len(), entries[0].key.as_deref()), (1, Some("key")), "{stream}");
+    }
 }
 
 /// The functions that the contract has gained after its first version, by their names alone.
@@ -117,6 +131,10 @@ fn a_guest_that_uses_nothing_new_imports_nothing_new() {
     assert_eq!(uses(hostile("fork_bomb")), [""; 0], "a follow-up without new options");
     assert_eq!(uses(hostile("until_cancelled")), ["set-rate-limited-queue"]);
     assert_eq!(uses(hostile("steps_as_told")), ["begin", "finish", "sleep", "wait-for", "get-result"]);
+    let transform = ["get-stream", "get-offset", "get-key", "append"];
+    let of_transform = uses(example("rust-transform/transform"));
+    assert!(transform.iter().all(|function| of_transform.iter().any(|uses| uses == function)), "{of_transform:?}");
+    assert!(!of_transform.iter().any(|uses| uses == "publish" || uses == "enqueue-many"), "{of_transform:?}");
     assert!(uses(hostile("everything")).len() > 15);
 }
 
@@ -170,12 +188,12 @@ fn another_contract_is_refused_with_its_version() {
 #[test]
 fn unstable_interfaces_are_refused_unless_they_are_granted() {
     let reason = register(Ok(hostile("fetch"))).unwrap_err().to_string();
-    assert!(reason.contains("millpond:jobs/outbound-http@0.1.2"), "{reason}");
+    assert!(reason.contains("millpond:jobs/outbound-http@0.1.3"), "{reason}");
 }
 
 /// A guest of the same version as the host, for comparison with the others.
 #[tokio::test]
 async fn a_guest_of_the_current_version_runs() {
     let (_, told) = everything(hostile("everything")).await;
-    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2]].concat());
+    assert_eq!(told, [&OF_0_1_0[..], &OF_0_1_1, &[OF_0_1_2, OF_0_1_3]].concat());
 }

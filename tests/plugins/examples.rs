@@ -94,6 +94,31 @@ async fn webhook_filter_forwards_a_delivery_once() {
 }
 
 #[tokio::test]
+async fn transform_appends_clicks_without_their_visitors() {
+    let (_, pond) = memory();
+    let plugin = example("rust-transform/transform.wasm").config("to", "out");
+    let plugin = plugin.grant(Grant::append("anonymous-click").to_stream("out"));
+    pond.consumer("clicks", "transform").worker(|worker| worker.handle_wasm("click", plugin)).start().await.unwrap();
+    let click = |address: &str, agent: &str| {
+        let payload = json!({ "address": address, "page": "kettle", "agent": agent }).to_string();
+        NewJob::raw("click", payload).group("shop-1")
+    };
+    let clicks = [click("203.0.113.9", ""), click("203.0.113.9", "searchbot"), click("nowhere", ""), click("::1", "")];
+    pond.stream("clicks").unwrap().append_many(clicks).await.unwrap();
+    drained(&pond).await;
+    let out = pond.stream("out").unwrap().read(0, 10).unwrap();
+    let is = |entry: &millpond::Entry| {
+        let click: Value = serde_json::from_slice(&entry.payload.bytes).unwrap();
+        (click["network"].as_str().unwrap().to_owned(), entry.headers["source"].clone(), entry.key.clone())
+    };
+    let expected = |network: &str, source: &str| (network.to_owned(), source.to_owned(), Some("shop-1".to_owned()));
+    let clicks: Vec<_> = out.iter().map(is).collect();
+    assert_eq!(clicks, [expected("203.0.0.0/16", "clicks/0"), expected("0:0::/32", "clicks/3")]);
+    let dead = pond.dead_letters().list(&JobFilter::new(), None, 10).unwrap().jobs;
+    assert_eq!((dead.len(), dead[0].entry.as_ref().unwrap().offset), (1, 2));
+}
+
+#[tokio::test]
 async fn crc32_in_c_returns_the_checksum_and_counts_jobs() {
     let (_, pond) = memory();
     start(&pond, example("c-crc32/crc32.wasm"));

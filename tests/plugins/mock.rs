@@ -1,12 +1,15 @@
 //! The SDK's host for tests answers as the queue does: a follow-up or a write that passes a plugin's own tests is not
 //! refused by the queue for its name or its size.
 
-use millpond::{Grant, NewJob, Retry, State};
+use millpond::{Binding, Grant, Millpond, NewJob, Plugin, Retry, State, TopicSettings};
 use millpond_guest::testing::Host;
+use millpond_guest::topics;
 
 use super::built::hostile;
 use crate::support::*;
 
+#[path = "../guests/hostile/examples/streams_as_told.rs"]
+mod sends;
 #[path = "../guests/hostile/examples/enqueue_as_told.rs"]
 mod told;
 
@@ -14,16 +17,20 @@ mod told;
 async fn answers(told: &str) -> [Vec<String>; 2] {
     let mut mock = Host::new().grant(&["mail", "page@pages"]).job_of("job", "q");
     let mocked = mock.run_raw(told::enqueue_as_told, told);
-    let (_, pond) = memory();
     let plugin = hostile("enqueue_as_told");
     let plugin = plugin.grant(Grant::enqueue("mail")).grant(Grant::enqueue("page").to_queue("pages"));
+    let (_, pond) = memory();
+    [mocked.json().unwrap_or_else(|| panic!("{mocked:?}")), real(&pond, plugin, told).await]
+}
+
+/// What the queue answers.
+async fn real(pond: &Millpond, plugin: Plugin, told: &str) -> Vec<String> {
     let _worker = pond.worker("q").retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
     let id = pond.enqueue("q", NewJob::raw("job", told.to_owned())).await.unwrap();
-    drained(&pond).await;
+    drained(pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!(job.state, State::Completed, "{job:?}");
-    let real = serde_json::from_slice(&job.result.unwrap()).unwrap();
-    [mocked.json().unwrap_or_else(|| panic!("{mocked:?}")), real]
+    serde_json::from_slice(&job.result.unwrap()).unwrap()
 }
 
 fn job(word: usize, is: &str) -> String {
@@ -194,4 +201,94 @@ async fn labels_that_fill_the_quota_are_refused_by_the_mock_host() {
     let [mocked, real] = answers(&told).await;
     assert_eq!(mocked, real);
     assert_eq!(real.iter().position(|answer| answer == "QuotaExceeded"), Some(15), "{real:?}");
+}
+
+/// What both hosts answer to each of these lines of entries and messages, in one attempt.
+async fn sent(told: &str) -> [Vec<String>; 2] {
+    let mut mock = Host::new().grant(&["mail"]).grant_append(&["sum@sums"]).job_of("job", "q");
+    mock = mock.grant_publish(&["ship@orders", "ship@none", "ship@must"]);
+    mock = mock.refusing_topic("none", topics::Error::NoSuchTopic).refusing_topic("must", topics::Error::Unroutable);
+    let mocked = mock.run_raw(sends::streams_as_told, told);
+    let (_, pond) = memory();
+    pond.topic("orders").unwrap().bind(Binding::to("other")).await.unwrap();
+    pond.topic("must").unwrap().configure(TopicSettings::default().mandatory(true)).await.unwrap();
+    let plugin = hostile("streams_as_told").grant(Grant::enqueue("mail")).grant(Grant::append("sum").to_stream("sums"));
+    let publish = |topic: &str| Grant::publish("ship").to_topic(topic);
+    let plugin = plugin.grant(publish("orders")).grant(publish("none")).grant(publish("must"));
+    [mocked.json().unwrap_or_else(|| panic!("{mocked:?}")), real(&pond, plugin, told).await]
+}
+
+#[tokio::test]
+async fn an_entry_or_message_that_the_queue_refuses_is_refused_by_the_mock_host() {
+    let (long, words) = ("k".repeat(1_025), vec!["w"; 65].join("."));
+    let month = (30 * 24 * 3600 * 1_000_000_000_u64 + 1).to_string();
+    let options = [
+        "queue\tq",
+        "queue\t",
+        "key\tk",
+        "key\t",
+        &format!("key\t{long}"),
+        "tag\tt",
+        "tag\t",
+        "header\th",
+        "header\t",
+        "value\t4092",
+        "value\t4093",
+        "delay\t0",
+        "delay\t5",
+        "priority\t5",
+        "priority\t10",
+        "attempts\t0",
+        "attempts\t1",
+        "unique\tk",
+        "unique\t",
+        "latest\tk",
+        "latest\tk\tkey\tk",
+        "for\t1",
+        "unique\tk\tfor\t1",
+        &format!("unique\tk\tfor\t{month}"),
+        "expiry\t1",
+        "timeout\t0",
+        "timeout\t1",
+        "weight\t0",
+        "weight\t1",
+    ];
+    let places = ["append\tsum\tsums", "publish\tship\torders\torder.x"];
+    let with = options.iter().flat_map(|option| places.iter().map(move |place| format!("{place}\t1\t{option}")));
+    let others = [
+        "append\tsum\tothers\t1",
+        "append\tother\tsums\t1",
+        "append\t\tsums\t1",
+        "append\tsum\t\t1",
+        "publish\tship\tothers\tx\t1",
+        "publish\tother\torders\tx\t1",
+        "publish\tship\tnone\tx\t1",
+        "publish\tship\tmust\tx\t1",
+        "publish\tship\torders\t\t1",
+        &format!("publish\tship\torders\t{}\t1", &long[..255]),
+        &format!("publish\tship\torders\t{}\t1", &long[..256]),
+        &format!("publish\tship\torders\t{words}\t1"),
+        &format!("publish\tship\torders\t{}\t1", &words[2..]),
+        "append\tsum\tsums\t2000000",
+        "publish\tship\torders\tx\t2000000",
+        "entry",
+    ];
+    let told: Vec<String> = with.chain(others.iter().map(|line| (*line).to_owned())).collect();
+    let [mocked, real] = sent(&told.join("\n")).await;
+    for ((line, mocked), real) in told.iter().zip(&mocked).zip(&real) {
+        assert_eq!(mocked, real, "{line:?}");
+    }
+    assert_eq!((mocked.len(), real.len()), (told.len(), told.len()));
+    for answer in ["ok", "AccessDenied", "Other", "QuotaExceeded", "NoSuchTopic", "Unroutable", "none"] {
+        assert!(real.iter().any(|said| said == answer), "{answer}: {real:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_jobs_entries_and_messages_are_refused_by_the_mock_host() {
+    let lines = ["enqueue\tmail\t1", "append\tsum\tsums\t1", "publish\tship\torders\tx\t1"];
+    let told: Vec<&str> = lines.into_iter().cycle().take(102).collect();
+    let [mocked, real] = sent(&told.join("\n")).await;
+    assert_eq!((real[99].as_str(), real[100].as_str()), ("ok", "QuotaExceeded"));
+    assert_eq!(mocked, real);
 }

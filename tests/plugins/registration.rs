@@ -67,7 +67,7 @@ fn a_module_without_interfaces_is_refused() {
 #[test]
 fn a_component_of_another_world_is_refused() {
     let reason = refused_text("(component)");
-    assert_eq!(reason, PluginError::NoHandler { export: "millpond:jobs/handler@0.1.2" });
+    assert_eq!(reason, PluginError::NoHandler { export: "millpond:jobs/handler@0.1.3" });
 }
 
 #[test]

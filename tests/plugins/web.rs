@@ -107,7 +107,7 @@ fn limits() -> PluginLimits {
 
 #[test]
 fn a_plugin_without_a_grant_is_refused_at_registration() {
-    let import = "millpond:jobs/outbound-http@0.1.2".to_owned();
+    let import = "millpond:jobs/outbound-http@0.1.3".to_owned();
     let grant = r#"Grant::http(Allow::https("..."))"#;
     let other = hostile("fetch").grant(Grant::enqueue("job"));
     assert_eq!(register(Ok(other)), Err(PluginError::MissingGrant { import, grant }));

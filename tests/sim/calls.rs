@@ -86,6 +86,8 @@ impl World {
 
     pub fn call(&mut self) -> Check {
         self.edit_schedules();
+        self.publish();
+        self.append();
         self.repeat_a_call();
         self.pause_a_kind();
         self.ask_for_uniques();
@@ -587,7 +589,7 @@ impl World {
     }
 
     /// Makes a call that must succeed.
-    pub fn done<T: Send + 'static>(&mut self, commit: Commit<T>) -> Result<T, String> {
+    pub fn done<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
         let mut commit = Box::pin(commit);
         for _ in 0..1_000 {
             if let Poll::Ready(answer) = commit.as_mut().poll(&mut Task::from_waker(Waker::noop())) {

@@ -276,6 +276,7 @@ impl World {
             self.start_worker(queue);
             self.resume(queue)?;
         }
+        self.start_last_consumer()?;
         let begun = self.clock.monotonic_millis();
         for _ in 0..MOVES_MAX {
             if !self.rest()? {
@@ -325,7 +326,7 @@ impl World {
     fn is_over(&self) -> bool {
         let unfinished = |queue: &str| self.now().pond.queue(queue).unwrap().counts().unfinished();
         let all = (0..self.plan.queues.len()).all(|queue| unfinished(&queue_name(queue)) == 0);
-        self.callers.is_empty() && all && unfinished(UNIQUE) == 0 && self.flows_are_over()
+        self.callers.is_empty() && all && unfinished(UNIQUE) == 0 && self.flows_are_over() && self.streams_are_over()
     }
 
     fn over(&mut self) -> Check {
@@ -334,6 +335,7 @@ impl World {
         self.compare(Moment::Running)?;
         self.uniques.over()?;
         self.flows_ended()?;
+        self.streams_ended()?;
         self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {

@@ -37,6 +37,8 @@ mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;
 mod selections;
+mod streams;
+mod topics;
 mod unique;
 mod world;
 

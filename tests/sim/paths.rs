@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 149 + 12] = [
+static PATHS: [Path; 153 + 12] = [
     // Flows and steps.
     seen("a flow was made"),
     seen("a flow was cancelled"),
@@ -194,6 +194,11 @@ static PATHS: [Path; 149 + 12] = [
     seen("runs of a schedule were missed"),
     seen("a missed run of a schedule was made up"),
     said("schedules began anew because the clock was set back", "the times of schedules are computed again"),
+    // Topics.
+    seen("a message was published"),
+    seen("a message was in a stream"),
+    seen("an entry was appended"),
+    seen("a consumer came to the end of its stream"),
     // Unique keys.
     seen("a call found its key held"),
     seen("a waiting job was replaced"),

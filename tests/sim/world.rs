@@ -31,6 +31,8 @@ use crate::renames::Renames;
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
 use crate::scrambled::Scrambled;
 use crate::selections::Selections;
+use crate::streams::{Entries, is_entry, is_of_streams};
+use crate::topics::{Messages, is_message, is_of_topics};
 use crate::unique::{Uniques, is_of_uniques, is_unique};
 
 /// What a clock shows that was not set.
@@ -89,6 +91,8 @@ impl Trace {
 pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
+    pub messages: Messages,
+    pub entries: Entries,
     pub uniques: Uniques,
     pub flows: Flows,
     pub selections: Selections,
@@ -146,6 +150,8 @@ impl World {
         };
         let oracle = Oracle::new(&plan, wall);
         let schedules = Schedules::random(seed, &plan);
+        let messages = Messages::random(seed, &plan);
+        let entries = Entries::random(seed, &plan);
         let uniques = Uniques::random(seed, &plan);
         let flows = Flows::random(seed, &plan);
         let selections = Selections::random(seed, &plan);
@@ -173,6 +179,8 @@ impl World {
             clock,
             plan,
             schedules,
+            messages,
+            entries,
             uniques,
             flows,
             selections,
@@ -258,6 +266,8 @@ impl World {
             }
         }
         self.set_up_schedules()?;
+        self.set_up_topics()?;
+        self.set_up_streams()?;
         self.set_up_uniques()?;
         self.set_up_flows()
     }
@@ -395,7 +405,10 @@ impl World {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
             });
-            if is_of_schedules(&event) || is_of_flows(&event) {
+            if is_of_streams(&event) {
+                continue;
+            }
+            if is_of_schedules(&event) || is_of_flows(&event) || is_of_topics(&event) {
                 self.oracle.told_of_schedules(&event)?;
                 continue;
             }
@@ -607,6 +620,8 @@ impl World {
         self.oracle.compare(moment, &view)?;
         self.uniques.compare(moment, &view.uniques)?;
         self.compare_flows()?;
+        self.compare_topics()?;
+        self.compare_streams()?;
         self.compare_schedules()
     }
 
@@ -620,7 +635,11 @@ impl World {
             }
             let (with_keys, others): (Vec<_>, Vec<_>) = page.jobs.into_iter().partition(is_unique);
             uniques.extend(with_keys);
-            jobs.extend(others.into_iter().filter(|job| !is_scheduled(job) && !is_of_flow(job)));
+            jobs.extend(
+                others
+                    .into_iter()
+                    .filter(|job| !is_scheduled(job) && !is_of_flow(job) && !is_message(job) && !is_entry(job)),
+            );
             cursor = page.next;
             if cursor.is_none() {
                 break;

@@ -5,14 +5,15 @@
 pub mod on_event;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
-    Builder, Codec, Commit, Enqueued, Error, Event, Job, JobFilter, JobId, Kind, Millpond, NewJob, Outcome, State,
-    Worker, WriteGuard,
+    Builder, Capacity, Codec, Commit, Enqueued, Error, Event, Job, JobFilter, JobId, Kind, Millpond, NewJob, Outcome,
+    QueueSettings, State, WhenFull, Worker, WriteGuard,
 };
 pub use millpond_testkit::SimDisk;
 use redb::backends::InMemoryBackend;
@@ -251,17 +252,36 @@ impl Keeper {
     }
 }
 
-/// A worker whose handlers wait at a gate.
-pub fn gated(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Keeper) {
+/// A handler that waits at a gate.
+pub fn gated_handler() -> (impl Fn(Job<Work>) -> BoxFuture + Clone + Send + Sync + 'static, Keeper) {
     let (gate, keeper) = gate();
-    let handler = move |job: Job<Work>| {
+    let handler = move |job: Job<Work>| -> BoxFuture {
         let gate = gate.clone();
-        async move {
+        Box::pin(async move {
             gate.pass(job.n).await;
             Ok(())
-        }
+        })
     };
+    (handler, keeper)
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = millpond::Handled> + Send>>;
+
+/// A worker whose handlers wait at a gate.
+pub fn gated(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Keeper) {
+    let (handler, keeper) = gated_handler();
     (pond.worker(queue).concurrency(concurrency).no_timeout().handle(handler).start().unwrap(), keeper)
+}
+
+/// How many jobs of a queue are ready.
+pub fn pending(pond: &Millpond, queue: &str) -> u64 {
+    pond.queue(queue).unwrap().counts().pending
+}
+
+/// Sets how many jobs a queue can have, and what happens to others.
+pub async fn limit(pond: &Millpond, queue: &str, jobs: u64, when_full: WhenFull) {
+    let settings = QueueSettings::default().capacity(Capacity::jobs(jobs)).when_full(when_full);
+    pond.queue(queue).unwrap().configure(settings).await.unwrap();
 }
 
 /// Asserts that records, indexes and counts agree.

@@ -12,6 +12,8 @@
 //! | 6. After a crash, the jobs that ran start again, and the one that is blamed ends. | `crashes` |
 //! | An acknowledged job is stored once. | `enqueued` |
 //! | A unique key that is held stores no second job. | `unique_keys` |
+//! | A message goes to each queue and each stream with a matching binding, once. | `topics` |
+//! | An acknowledged entry is in its stream, at its offset. | `streams` |
 //! | A job is not due before its time, whatever happens to the wall clock. | `clocks` |
 //! | Each answer of a handler has its documented consequence. | `attempts` |
 //! | An operator's call changes a job that waits or is dead, and no other. | `steering` |
@@ -30,6 +32,8 @@ mod order;
 mod retention;
 mod slots;
 mod steering;
+mod streams;
+mod topics;
 mod unique_keys;
 mod work_conserving;
 
@@ -38,7 +42,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use millpond::State;
 use millpond_testkit::JobSpec;
 
-use crate::ops::QUEUES;
+use self::streams::Stream;
+use crate::ops::{QUEUES, STREAMS};
 
 /// The number of attempts of every worker in the test, and the delay between them.
 pub const ATTEMPTS: u32 = 3;
@@ -188,6 +193,10 @@ pub struct Model {
     next_seq: u64,
     max_running: usize,
     suspects: BTreeSet<u64>,
+    /// The destinations and patterns that are bound to the topic. `None` while there is no topic.
+    bindings: Option<BTreeSet<(usize, usize)>>,
+    /// `None` if the stream is not there.
+    streams: [Option<Stream>; STREAMS],
     /// The process before this one died.
     pub after_crash: bool,
     /// The jobs that wait because the engine recovers, according to the engine, and for how long.
@@ -221,6 +230,8 @@ impl Model {
             next_seq: 0,
             max_running,
             suspects: BTreeSet::new(),
+            bindings: None,
+            streams: Default::default(),
             after_crash: false,
             recovering: BTreeMap::new(),
         }

@@ -26,7 +26,7 @@ fn an_import_that_is_in_no_contract_is_refused_by_name() {
 #[test]
 fn the_refusal_of_a_module_without_a_handler_names_the_handler() {
     let reason = refused(raw(&raw_text("no_handler")));
-    assert!(reason.to_string().contains("millpond:jobs/handler@0.1.2"), "{reason}");
+    assert!(reason.to_string().contains("millpond:jobs/handler@0.1.3"), "{reason}");
 }
 
 #[test]

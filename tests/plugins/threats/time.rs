@@ -69,7 +69,7 @@ fn fetching_is_refused_by_name() {
         PluginError::MissingGrant { import, .. } => import,
         other => panic!("{other:?}"),
     };
-    assert_eq!(import, "millpond:jobs/outbound-http@0.1.2");
+    assert_eq!(import, "millpond:jobs/outbound-http@0.1.3");
 }
 
 #[test]

@@ -37,6 +37,7 @@
 //! | I33 | flows | `flows.rs` |
 //! | I34 | steps | `flows.rs` |
 //! | I35 | undone steps | `flows.rs` |
+//! | I36 | messages of topics | `topics.rs` |
 
 mod answers;
 mod circuits;
