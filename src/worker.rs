@@ -80,6 +80,7 @@ pub struct WorkerBuilder {
     circuit_breaker: Option<CircuitBreaker>,
     group_circuit_breaker: Option<CircuitBreaker>,
     aging: Option<Aging>,
+    newest_first: bool,
     retry: Retry,
     retry_of: Vec<(String, Retry)>,
     timeout: Option<Duration>,
@@ -103,6 +104,7 @@ impl WorkerBuilder {
             circuit_breaker: None,
             group_circuit_breaker: None,
             aging: None,
+            newest_first: false,
             retry: Retry::default(),
             retry_of: Vec::new(),
             timeout: Some(TIMEOUT_DEFAULT),
@@ -285,6 +287,40 @@ impl WorkerBuilder {
     /// [`start`](Self::start) fails with [`Error::InvalidConfig`] if the period is shorter than [`Aging::PERIOD_MIN`].
     pub fn aging(mut self, aging: Aging) -> Self {
         self.aging = Some(aging);
+        self
+    }
+
+    /// Starts the newest of equally urgent jobs first, the last in, first out (*LIFO*). Default: no, the oldest one starts first.
+    ///
+    /// Use it where old jobs lose their worth, such as readings of a sensor: after a time without work the latest ones are handled at
+    /// once, and the backlog behind them. Old jobs wait for as long as new ones keep coming, so let them
+    /// [expire](crate::NewJob::expires_in), or give them an urgent [priority](crate::Priority). Jobs of a group keep their order; of several
+    /// groups, the one that became ready last goes first. Nothing in the file changes: the worker decides.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # use std::sync::{Arc, Mutex};
+    /// # let started = Arc::new(Mutex::new(Vec::new()));
+    /// # let starts = started.clone();
+    /// for order in 1..=3 {
+    ///     pond.enqueue("billing", Charge { order }).await?;
+    /// }
+    /// pond.worker("billing")
+    ///     .concurrency(1)
+    ///     .newest_first()
+    ///     .handle(move |job: Job<Charge>| {
+    /// #         starts.lock().unwrap().push(job.order);
+    ///         async { Ok(()) }
+    ///     })
+    ///     .start()?;
+    /// drain(&pond).await; // order 3, then 2, then 1
+    /// # assert_eq!(*started.lock().unwrap(), [3, 2, 1]);
+    /// # Ok(()) });
+    /// ```
+    ///
+    /// [`start`](Self::start) fails with [`Error::InvalidConfig`] beside [`aging`](Self::aging), and for the consumer of a stream.
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
         self
     }
 
@@ -677,6 +713,7 @@ impl WorkerBuilder {
             shared,
             concurrency_of,
             aging,
+            newest_first: self.newest_first,
             feeding: self.feeding,
         };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
@@ -700,6 +737,13 @@ impl WorkerBuilder {
         self.kind_limits.check()?;
         self.check_batches()?;
         self.aging.iter().try_for_each(Aging::check)?;
+        if self.newest_first && self.aging.is_some() {
+            let reason = "jobs that age start in the order in which they wait: use one or the other".to_owned();
+            return Err(Error::config("newest_first", reason));
+        }
+        if self.newest_first && self.feeding.is_some() {
+            return Err(Error::config("newest_first", "the entries of a stream are handled in their order".into()));
+        }
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
         self.circuit_breaker.iter().try_for_each(|breaker| breaker.check("circuit_breaker"))?;
         self.group_circuit_breaker.iter().try_for_each(|breaker| breaker.check("group_circuit_breaker"))?;

@@ -17,7 +17,7 @@ use crate::{Destination, Lease, Log, Mailbox, Origin, SharedQueue};
 /// Forwards the jobs of a queue to a mailbox, or to a shared queue. See the [crate](crate).
 ///
 /// It is the worker of the queue, so the queue has no other one. Jobs are taken in the order in which a worker would start them: by
-/// priority, and those of a group one after another. While the engine does not answer, nothing is taken and nothing is written: the
+/// priority, the oldest first ([or the newest](Self::newest_first)), and those of a group one after another. While the engine does not answer, nothing is taken and nothing is written: the
 /// queue fills up to its [capacity](millpond::QueueSettings::capacity), and does then what its settings say: it refuses jobs, lets
 /// callers wait, or [drops its oldest jobs](millpond::WhenFull::DropOldest). An engine that answers and stores nothing, such as one that
 /// is full, is asked again after 0.1 s, and then after longer and longer pauses, up to 10 s.
@@ -36,6 +36,7 @@ pub struct Forward<L> {
     batch: usize,
     linger: Duration,
     bytes_per_second: Option<u64>,
+    newest_first: bool,
 }
 
 impl<L: Log> Forward<L> {
@@ -62,7 +63,7 @@ impl<L: Log> Forward<L> {
     fn to(pond: &Millpond, queue: String, log: &L, to: Destination) -> Self {
         let (pond, log) = (pond.clone(), log.clone());
         let (batch, linger) = (Self::BATCH_DEFAULT, Self::LINGER_DEFAULT);
-        Self { pond, queue, log, to, batch, linger, bytes_per_second: None }
+        Self { pond, queue, log, to, batch, linger, bytes_per_second: None, newest_first: false }
     }
 
     /// The most jobs that are sent at once: 1 to [`millpond::Batch::JOBS_MAX`], and at most what the engine takes. Default:
@@ -87,6 +88,14 @@ impl<L: Log> Forward<L> {
     /// rate make the [batch](Self::batch) small.
     pub fn bytes_per_second(mut self, bytes: u64) -> Self {
         self.bytes_per_second = Some(bytes);
+        self
+    }
+
+    /// Sends the newest of equally urgent jobs first, for queues whose old jobs lose their worth, such as the readings of a sensor: after
+    /// a time without the engine the latest ones arrive at once, and the backlog behind them. Default: no, the oldest one is sent first. Jobs
+    /// of a group keep their order. See [`WorkerBuilder::newest_first`](millpond::WorkerBuilder::newest_first).
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
         self
     }
 
@@ -124,7 +133,8 @@ impl<L: Log> Forward<L> {
             stopped: stopped.clone(),
             known: Mutex::new(Known { identity, origin, sent, revision: None, bandwidth }),
         });
-        let taker = Taker { forwarder, queue, batch: millpond::Batch::up_to(jobs).wait(self.linger), jobs };
+        let batch = millpond::Batch::up_to(jobs).wait(self.linger);
+        let taker = Taker { forwarder, queue, batch, jobs, newest_first: self.newest_first };
         let worker = taker.take()?;
         let task = tokio::spawn(async move { taker.run(worker, stopped).await });
         Ok(Link::new(guard, stop, task))
@@ -137,6 +147,7 @@ struct Taker<L> {
     queue: String,
     batch: millpond::Batch,
     jobs: usize,
+    newest_first: bool,
 }
 
 impl<L: Log> Taker<L> {
@@ -147,6 +158,7 @@ impl<L: Log> Taker<L> {
             async move { Ok(forwarder.handle(jobs).await) }
         };
         let worker = self.forwarder.pond.worker(&self.queue).concurrency(self.jobs).no_timeout();
+        let worker = if self.newest_first { worker.newest_first() } else { worker };
         worker.handle_batch_any(self.batch, handler).start()
     }
 

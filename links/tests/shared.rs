@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond::{Capacity, Context, Job, Millpond, NewJob, Payload, QueueSettings, State};
+use millpond::{Capacity, Context, Job, JobFilter, Millpond, NewJob, Pace, Payload, QueueSettings, Retry, State};
 use millpond_links::{Envelope, Error, Fault, Forward, Link, LinkState, MemoryLog, SharedQueue, Take};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -163,6 +164,32 @@ async fn the_jobs_of_a_machine_that_is_gone_run_elsewhere_when_its_leases_have_e
     handled.all(20).await;
     empty(&engine).await;
     assert_eq!(handled.times(), once(0..20));
+}
+
+#[tokio::test]
+async fn a_job_that_dies_is_a_dead_letter_of_its_machine_and_can_be_redriven_there() {
+    let (dir, engine, handled) = (tempfile::tempdir().unwrap(), MemoryLog::new(), Handled::default());
+    send(dir.path(), &engine, 0..1).await;
+    let pond = open(dir.path(), "one.redb");
+    let (seen, fails) = (handled.clone(), Arc::new(AtomicBool::new(true)));
+    let is_broken = fails.clone();
+    let worker = pond.worker("incoming").retry(Retry::none()).handle_any(move |job: Job<Payload>| {
+        if is_broken.load(Ordering::SeqCst) {
+            return std::future::ready(Err("it is broken".into()));
+        }
+        seen.add(std::str::from_utf8(&job.bytes).unwrap().parse().unwrap());
+        std::future::ready(Ok(()))
+    });
+    worker.start().unwrap();
+    let link = take(&pond, &engine).await;
+    empty(&engine).await;
+    let counts = || pond.queue("incoming").unwrap().counts();
+    assert_eq!((counts().dead, link.state().held), (1, 0), "its end is told, so no other machine runs it");
+    fails.store(false, Ordering::SeqCst);
+    let dead = pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
+    assert_eq!(dead, 1);
+    handled.all(1).await;
+    assert_eq!(handled.times(), once(0..1));
 }
 
 #[tokio::test]

@@ -18,6 +18,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// Its place where the newest of equally urgent rows come first. The place of a place is the order.
+    pub fn newest_first(self) -> Self {
+        Self { position: !self.position, ..self }
+    }
+
     /// The last place before this one, if there is any.
     pub fn before(self) -> Option<Self> {
         let Self { priority, position } = self;
@@ -174,6 +179,8 @@ pub(crate) struct EndedJob {
 pub(crate) struct Refill {
     pub queue: QueueId,
     pub grouped: bool,
+    /// Of equally urgent rows, the one with the highest position comes first.
+    pub newest_first: bool,
     pub after: Option<Order>,
     pub jobs_max: usize,
     pub bytes_max: usize,

@@ -100,6 +100,8 @@ impl World {
             aging: (rng.u8(..2) == 0).then(|| Aging::every(Duration::from_millis(rng.u64(1_000..5_000)))),
             ..WorkerLimits::default()
         };
+        let newest_first = settings.aging.is_none() && rng.bool();
+        let settings = WorkerLimits { newest_first, ..settings };
         let settings = with_shared_limits(settings, &mut rng);
         let units = [rng.u32(1..4), rng.u32(1..4)];
         let mut scheduler = Scheduler::new(rng.usize(1..8), limits);
@@ -340,9 +342,12 @@ impl World {
         let chores = self.scheduler.chores(at(self.now));
         for refill in chores.refills {
             let table = if refill.grouped { &self.heads } else { &self.plain };
-            let behind = table.values().filter(|row| refill.after.is_none_or(|after| row.order > after));
+            let place = |order: Order| if refill.newest_first { order.newest_first() } else { order };
+            let is_behind = |order: Order| refill.after.is_none_or(|after| place(order) > place(after));
+            let behind: BTreeMap<_, _> =
+                table.values().filter(|row| is_behind(row.order)).map(|row| (place(row.order), row)).collect();
             let (mut page, mut bytes, mut end) = (Vec::new(), 0, true);
-            for row in behind {
+            for row in behind.values().copied() {
                 if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
                     end = false;
                     break;

@@ -32,6 +32,8 @@ pub(crate) struct WorkerLimits {
     pub concurrency_of: Vec<(KindId, u32)>,
     /// `None`: the priorities of jobs are strict.
     pub aging: Option<Aging>,
+    /// Of equally urgent jobs the newest one starts first.
+    pub newest_first: bool,
     /// The stream from which the queue is fed, if it is the queue of a consumer.
     pub feeding: Option<Feeding>,
 }

@@ -560,6 +560,8 @@ impl QueueState {
         self.limited.set_shares(settings.shared_limits());
         self.workers += 1;
         self.aged = settings.aging.map(|aging| AgedRows::new(aging, self.workers, self.limits));
+        self.plain.set_newest_first(settings.newest_first);
+        self.heads.set_newest_first(settings.newest_first);
         match (&settings.feeding, &mut self.feed) {
             // Entries of an earlier worker can still be running.
             (Some(feeding), Some(feed)) if feed.feeding.number == feeding.number => feed.feeding = feeding.clone(),

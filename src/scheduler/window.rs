@@ -32,11 +32,13 @@ impl Source for Arc<ReadyJob> {
 /// The rows up to and including `known` are accounted for: each is here, handed out, parked, or passed over. Behind `known`
 /// the table can have rows that this window does not know of, unless `whole` is set. Only a page raises `known`: nothing
 /// else shows which rows follow.
+///
+/// Rows are kept by their *places*: their positions in dispatch order, which are reversed if the newest rows come first.
 #[derive(Debug)]
 pub(crate) struct Window<E> {
-    rows: BTreeMap<Order, E>,
+    rows: BTreeMap<Place, E>,
     bytes: usize,
-    known: Option<Order>,
+    known: Option<Place>,
     /// The window accounts for every row of the table.
     whole: bool,
     /// The size of the row that was dropped last, which is the first row that is only in the table. Reading it again is
@@ -44,8 +46,13 @@ pub(crate) struct Window<E> {
     dropped_bytes: usize,
     /// Set while a page is being read: commits in that time are noted here, because the page may or may not show them.
     reading: Option<Reading<E>>,
+    /// Of equally urgent rows, the one with the highest position comes first.
+    newest_first: bool,
     limits: WindowLimits,
 }
+
+/// The order of a row, or [`Order::newest_first`] of it. Places are always in dispatch order.
+type Place = Order;
 
 #[derive(Debug)]
 struct Reading<E> {
@@ -57,7 +64,31 @@ struct Reading<E> {
 
 impl<E: Source> Window<E> {
     pub fn new(limits: WindowLimits) -> Self {
-        Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, dropped_bytes: 0, reading: None, limits }
+        Self {
+            rows: BTreeMap::new(),
+            bytes: 0,
+            known: None,
+            whole: true,
+            dropped_bytes: 0,
+            reading: None,
+            newest_first: false,
+            limits,
+        }
+    }
+
+    /// Sets whether the newest of equally urgent rows come first, and forgets all rows.
+    pub fn set_newest_first(&mut self, newest_first: bool) {
+        self.newest_first = newest_first;
+        self.restart();
+    }
+
+    /// The place of an order, and the order of a place.
+    fn turned(&self, order: Order) -> Place {
+        if self.newest_first { order.newest_first() } else { order }
+    }
+
+    fn place(&self, row: &E) -> Place {
+        self.turned(row.order())
     }
 
     /// Whether the window is empty and the table may have rows.
@@ -77,11 +108,11 @@ impl<E: Source> Window<E> {
 
     /// A row was committed. `taken` says that a page has shown it before, and it was handed out.
     pub fn arrive(&mut self, row: E, taken: bool) {
-        let order = row.order();
-        if taken || self.rows.contains_key(&order) {
+        let place = self.place(&row);
+        if taken || self.rows.contains_key(&place) {
             return;
         }
-        if !self.accounts_for(order) {
+        if !self.accounts_for(place) {
             self.note_arrival(row);
             return;
         }
@@ -120,8 +151,9 @@ impl<E: Source> Window<E> {
 
     /// Removes a row. It stays accounted for if it was.
     pub fn remove(&mut self, order: Order, id: JobId) {
-        if self.rows.get(&order).is_some_and(|row| row.id() == id) {
-            let row = self.rows.remove(&order).expect("it was there a line ago");
+        let place = self.turned(order);
+        if self.rows.get(&place).is_some_and(|row| row.id() == id) {
+            let row = self.rows.remove(&place).expect("it was there a line ago");
             self.bytes -= row.bytes();
         }
     }
@@ -140,7 +172,7 @@ impl<E: Source> Window<E> {
     /// Puts back a row that was popped and did not start. If it lies behind `known`, it stays in the table only, and a later
     /// page shows it.
     pub fn put_back(&mut self, row: E) {
-        if self.accounts_for(row.order()) {
+        if self.accounts_for(self.place(&row)) {
             self.insert(row);
             self.drop_excess();
         } else {
@@ -149,11 +181,12 @@ impl<E: Source> Window<E> {
     }
 
     /// Whether the row at this position is accounted for and is not in the window.
-    pub fn has_passed(&self, place: Order) -> bool {
+    pub fn has_passed(&self, order: Order) -> bool {
+        let place = self.turned(order);
         self.accounts_for(place) && !self.rows.contains_key(&place)
     }
 
-    fn accounts_for(&self, place: Order) -> bool {
+    fn accounts_for(&self, place: Place) -> bool {
         self.whole || self.known.is_some_and(|known| place <= known)
     }
 
@@ -185,7 +218,8 @@ impl<E: Source> Window<E> {
         Some(Refill {
             queue: 0,
             grouped: false,
-            after: self.known,
+            newest_first: self.newest_first,
+            after: self.known.map(|place| self.turned(place)),
             jobs_max: limits.jobs_max - self.rows.len(),
             bytes_max: limits.bytes_max - self.bytes,
         })
@@ -210,14 +244,17 @@ impl<E: Source> Window<E> {
             tracing::trace!("a window is filled behind the rows that it accounts for");
         }
         if let Some(last) = page.last() {
-            self.known = Some(last.order());
+            self.known = Some(self.place(last));
         }
         self.whole = end;
         self.dropped_bytes = 0;
-        let last = self.rows.last_key_value().map(|(order, _)| *order);
-        let is_here = |row: &E| last.is_some_and(|last| row.order() <= last) && self.rows.contains_key(&row.order());
+        let last = self.rows.last_key_value().map(|(place, _)| *place);
+        let is_here = |row: &E| {
+            let place = self.place(row);
+            last.is_some_and(|last| place <= last) && self.rows.contains_key(&place)
+        };
         let is_new = |row: &E| !taken(row) && !reading.gone.contains(&row.id()) && !is_here(row);
-        let mut new: BTreeMap<_, _> = page.into_iter().filter(is_new).map(|row| (row.order(), row)).collect();
+        let mut new: BTreeMap<_, _> = page.into_iter().filter(is_new).map(|row| (self.place(&row), row)).collect();
         self.bytes += new.values().map(E::bytes).sum::<usize>();
         // All at once: the page is in order, so no place has to be searched for.
         self.rows.append(&mut new);
@@ -230,7 +267,7 @@ impl<E: Source> Window<E> {
 
     fn insert(&mut self, row: E) {
         self.bytes += row.bytes();
-        if let Some(before) = self.rows.insert(row.order(), row) {
+        if let Some(before) = self.rows.insert(self.place(&row), row) {
             self.bytes -= before.bytes();
         }
     }
@@ -239,11 +276,11 @@ impl<E: Source> Window<E> {
     fn drop_excess(&mut self) {
         while self.rows.len() > 1 && (self.rows.len() > self.limits.jobs_max || self.bytes > self.limits.bytes_max) {
             tracing::trace!("a window is full: its last row stays in the table");
-            let (order, row) = self.rows.pop_last().expect("more than one");
+            let (place, row) = self.rows.pop_last().expect("more than one");
             self.bytes -= row.bytes();
             // The rows before the dropped row stay accounted for, the row itself does not. `known` never rises here:
             // the rows between it and a row behind it were not read.
-            let before = order.before();
+            let before = place.before();
             let known = if self.whole { before } else { self.known.min(before) };
             if known == before {
                 // It is the first row that is only in the table.
@@ -371,6 +408,25 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_rows_come_first_if_that_is_set() {
+        let mut w = window(2);
+        w.set_newest_first(true);
+        w.arrive(Row(4), false);
+        let table: BTreeSet<u64> = [1, 2, 3, 4].into();
+        let refill = w.wants_refill(limits(2)).expect("it was not read");
+        let (rows, end) = page(&table, refill);
+        assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [4, 3]);
+        w.refilled(rows, end, |_| false);
+        w.arrive(Row(5), false);
+        assert_eq!(drain(&mut w), [5, 4]);
+        let refill = w.wants_refill(limits(2)).expect("rows are behind the window");
+        assert_eq!(refill.after, Some(place(4)), "3 was dropped for 5, and is read again");
+        let (rows, end) = page(&table, refill);
+        w.refilled(rows, end, |_| false);
+        assert_eq!(drain(&mut w), [3, 2]);
+    }
+
+    #[test]
     fn a_more_urgent_row_enters_a_window_that_does_not_have_the_whole_table() {
         let mut w = window(2);
         for n in [5, 6, 7] {
@@ -389,8 +445,10 @@ mod tests {
 
     /// The page of `table` that begins behind a position.
     fn page(table: &BTreeSet<u64>, refill: Refill) -> (Vec<Row>, bool) {
-        let behind = |row: &&u64| refill.after.is_none_or(|after| place(**row) > after);
-        let rows: Vec<_> = table.iter().filter(behind).map(|row| Row(*row)).collect();
+        let turned = |order: Order| if refill.newest_first { order.newest_first() } else { order };
+        let behind = |row: &&u64| refill.after.is_none_or(|after| turned(place(**row)) > turned(after));
+        let mut rows: Vec<_> = table.iter().filter(behind).map(|row| Row(*row)).collect();
+        rows.sort_by_key(|row| turned(row.order()));
         let end = rows.len() <= refill.jobs_max;
         (rows.into_iter().take(refill.jobs_max).collect(), end)
     }
@@ -430,6 +488,9 @@ mod tests {
             let mut rng = fastrand::Rng::with_seed(seed);
             let size = rng.usize(1..6);
             let mut w = window(size);
+            if seed % 2 == 1 {
+                w.set_newest_first(true);
+            }
             // All rows of the table, and those of them that were popped and not put back.
             let (mut table, mut popped) = (BTreeSet::new(), BTreeSet::new());
             let mut reading = None;

@@ -137,6 +137,22 @@ async fn jobs_of_a_group_are_dropped_from_its_front_and_the_others_keep_their_or
 }
 
 #[tokio::test]
+async fn a_job_that_becomes_the_first_of_its_group_in_the_same_call_is_counted_once() {
+    let (clock, pond) = memory();
+    dropping(&pond, Capacity::jobs(3)).await;
+    pond.enqueue_many("q", [member("g", 1), member("g", 2).delay(SECOND), work(3)]).await.unwrap();
+    // Behind the first job, the second one is due and still counts as scheduled.
+    clock.advance(SECOND * 2);
+    settled(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().scheduled, 1);
+    pond.enqueue_many("q", [work(4), work(5)]).await.unwrap();
+    let counts = pond.queue("q").unwrap().counts();
+    assert_eq!((numbers(&pond), dropped(&pond)), (vec![3, 4, 5], 2));
+    assert_eq!((counts.pending, counts.scheduled), (3, 0));
+    assert_sound(&pond).await;
+}
+
+#[tokio::test]
 async fn a_call_that_never_fits_is_refused_and_a_transaction_that_is_undone_drops_nothing() {
     let (_, pond) = memory();
     dropping(&pond, Capacity::jobs(2)).await;

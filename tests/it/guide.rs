@@ -193,6 +193,31 @@ fn every_label_that_a_page_uses_is_defined() {
     }
 }
 
+/// The tests that a row of a table of links names, such as `edge/full::behind_a_full_engine`, each with its crate's directory.
+fn tests_of(row: &str) -> Vec<(&'static str, &str, &str)> {
+    let cells = row.trim_matches('|').split('|').skip(1);
+    let directories = ["links/tests", "nats/tests/server", "postgres/tests/server"];
+    let of_cell = |(directory, cell): (&'static str, _)| {
+        let names = str::split(cell, '`').skip(1).step_by(2);
+        names.map(move |name| (directory, name)).collect::<Vec<_>>()
+    };
+    let names = directories.into_iter().zip(cells).flat_map(of_cell);
+    names.filter_map(|(directory, name)| name.split_once("::").map(|(file, test)| (directory, file, test))).collect()
+}
+
+#[test]
+fn every_test_that_the_tables_of_links_name_exists() {
+    let text = read("docs/guarantees.md");
+    let (_, section) = text.split_once("## Links to other machines").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let named: Vec<_> = section.lines().filter(|line| line.starts_with('|')).flat_map(tests_of).collect();
+    assert!(named.len() > 40, "{named:?}");
+    for (directory, file, test) in named {
+        let source = read(format!("{directory}/{file}.rs"));
+        assert!(source.contains(&format!("fn {test}() {{")), "{directory}/{file}.rs has no test {test}");
+    }
+}
+
 #[test]
 fn every_block_of_rust_in_the_guide_is_compiled() {
     for page in pages_in("docs/guide/src") {

@@ -98,6 +98,7 @@ mod schedules;
 mod selection;
 mod shutdown;
 mod slow_polls;
+mod starts_newest_first;
 mod steering;
 mod steps;
 mod stream_bindings;

@@ -400,7 +400,11 @@ impl World {
             let capacity = if self.rng.bool() { Capacity::UNLIMITED } else { Capacity::jobs(self.rng.u64(1..9)) };
             settings = settings.capacity(capacity);
         }
-        settings = settings.when_full(if self.rng.bool() { WhenFull::Wait } else { WhenFull::Refuse });
+        settings = settings.when_full(match self.rng.u8(..4) {
+            0 | 1 if self.plan.queues[queue].drops => WhenFull::DropOldest,
+            0 | 2 => WhenFull::Wait,
+            _ => WhenFull::Refuse,
+        });
         if self.plan.reconfigures {
             let policy = random_policy(&mut self.rng);
             self.plan.queues[queue].group_policy = policy;

@@ -1,6 +1,6 @@
 //! Compares what the file contains with what the oracle knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millpond::{Counts, FailureKind, GroupPolicy, JobInfo, State};
 
@@ -89,6 +89,7 @@ impl Oracle {
         self.failures_of_the_hook(moment)?;
         self.keeps(moment, &view.kept)?;
         self.counts(view)?;
+        self.drops_are_counted(moment, &view.counts)?;
         if moment != Moment::Running {
             self.paused_by_the_file(&view.paused, matches!(moment, Moment::Closed | Moment::Crashed))?;
             self.held_by_the_file(&view.held);
@@ -157,7 +158,9 @@ impl Oracle {
                     took("a crash interrupted the only run of a job");
                 } else if info.state == State::Dead && died_running {
                     took("a job was blamed for a crash");
-                    if poison_world && !is_poison {
+                    // Its handler had returned, and has used up the last attempt either way.
+                    let fails_anyway = job.ending.is_some_and(|end| end.act.is_some_and(|act| !act.completes()));
+                    if poison_world && !is_poison && !fails_anyway {
                         return Err(format!("I18: a job that does not kill is dead by a crash: {info:?}, {job:?}"));
                     }
                 }
@@ -240,7 +243,8 @@ impl Oracle {
 
     fn absent(&mut self, n: u64, moment: Moment) -> Check {
         let keeps = self.is_kept_wherever_it_is(&self.jobs[&n]);
-        if self.too_young_to_go(&self.jobs[&n]) && !self.jobs[&n].purged && !self.jobs[&n].steered {
+        let asked_to_go = self.jobs[&n].purged || self.jobs[&n].steered || self.jobs[&n].dropped;
+        if self.too_young_to_go(&self.jobs[&n]) && !asked_to_go {
             return Err(format!("I20: at {moment:?} retention has removed it too early: {:?}", self.jobs[&n]));
         }
         let job = self.job(n);
@@ -258,8 +262,11 @@ impl Oracle {
         }
         let may_have_ended = job.ending.is_some()
             || moment != Moment::Running && (job.steered || job.spec.expires.is_some() || job.running.is_some());
+        let was_open = job.ended.is_none();
         let legal = job.purged || job.deleting || job.deleted || !keeps && (job.ended.is_some() || may_have_ended);
-        if !legal {
+        let was_dropped = was_open && self.may_have_been_dropped(n, moment, legal);
+        let job = self.job(n);
+        if !legal && !was_dropped {
             return Err(format!("I1: at {moment:?} the job is missing: {job:?}"));
         }
         if job.ended.is_some() && job.ended_at.is_some() {
@@ -269,7 +276,8 @@ impl Oracle {
             if moment == Moment::Running {
                 return Err(format!("I4: the job is gone, and no event has reported its end: {job:?}"));
             }
-            job.ended = Some(State::Completed);
+            job.ended = Some(if legal { State::Completed } else { State::Cancelled });
+            (job.deleted, job.dropped) = (job.deleted || !legal, !legal);
             job.last_act = None;
         }
         (job.running, job.ending, job.taken_by) = (None, None, None);
@@ -278,10 +286,14 @@ impl Oracle {
 
     fn transactions(&mut self, moment: Moment, view: &View) -> Check {
         let over = matches!(moment, Moment::Closed | Moment::Crashed);
+        let may_be_dropped: BTreeSet<u64> =
+            self.jobs.keys().copied().filter(|n| self.may_be_dropped_unseen(*n)).collect();
+        let may_be_dropped = |n: &u64| may_be_dropped.contains(n);
         for (call, tx) in &mut self.txs {
             let rows = tx.rows.iter().filter(|row| view.rows.contains_key(row)).count();
             let jobs = tx.jobs.iter().filter(|n| self.jobs[n].since.is_some()).count();
-            let all = rows == tx.rows.len() && jobs == tx.jobs.len();
+            let dropped = tx.jobs.iter().filter(|n| self.jobs[n].since.is_none() && may_be_dropped(n)).count();
+            let all = rows == tx.rows.len() && jobs + dropped == tx.jobs.len();
             let none = rows == 0 && jobs == 0;
             let legal = match tx.fate {
                 Fate::Stored => all,
@@ -358,7 +370,7 @@ impl Oracle {
                 let parent = &self.jobs[&parent];
                 let completed = parent.ended == Some(State::Completed) && parent.starts == run;
                 let kept = parent.last_act.is_some_and(Act::has_follow_ups);
-                if completed && kept && job.since.is_none() {
+                if completed && kept && job.since.is_none() && !self.may_be_dropped_unseen(*n) {
                     return Err(format!("I2: its parent has completed, and it is missing: {job:?}, {parent:?}"));
                 }
             }

@@ -365,7 +365,12 @@ impl World {
         let why = |id: u64| self.disk.without_faults(|| self.now().pond.explain(millpond::JobId::new(id)));
         let jobs =
             self.oracle.open_ids().into_iter().map(|id| format!("{id} {:?}: {:?}", why(id), self.oracle.by_id(id)));
-        format!("{} callers wait;\n  {}", self.callers.len(), jobs.collect::<Vec<_>>().join("\n  "))
+        let jobs = jobs.collect::<Vec<_>>().join("\n  ");
+        let unfinished = |queue: usize| self.now().pond.queue(&queue_name(queue)).unwrap().counts().unfinished();
+        let counted: Vec<u64> = (0..self.plan.queues.len()).map(unfinished).collect();
+        let uniques = self.now().pond.queue(UNIQUE).unwrap().counts().unfinished();
+        let others = format!("{uniques} with unique keys; {}; {}", self.flows_left_over(), self.streams_left_over());
+        format!("{} callers wait; the queues have {counted:?} jobs; {others};\n  {jobs}", self.callers.len())
     }
 }
 

@@ -492,6 +492,14 @@ impl World {
         found.values().all(|(flow, _)| is_over(flow)) && counts.unfinished() == counts.blocked
     }
 
+    /// What is left of flows, for a message.
+    pub fn flows_left_over(&self) -> String {
+        let counts = self.now().pond.queue(FLOW).unwrap().counts();
+        let found = self.disk.without_faults(|| self.flows_of_file()).unwrap_or_default();
+        let running: Vec<_> = found.into_values().filter(|(flow, _)| flow.state == FlowState::Running).collect();
+        format!("flows {running:?} with {} jobs", counts.unfinished())
+    }
+
     /// In the end each flow is explained: it has ended, or what waits is held by a failure, and its callback has run.
     pub fn flows_ended(&self) -> Check {
         let Some(found) = self.disk.without_faults(|| self.flows_of_file()) else { return Ok(()) };

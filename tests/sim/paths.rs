@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 153 + 12] = [
+static PATHS: [Path; 155 + 12] = [
     // Flows and steps.
     seen("a flow was made"),
     seen("a flow was cancelled"),
@@ -153,6 +153,9 @@ static PATHS: [Path; 153 + 12] = [
     seen("an interrupted verb on many jobs was called again"),
     seen("a verb on many jobs continued at a cursor"),
     seen("a job that waited was deleted"),
+    // Full queues that drop jobs.
+    seen("a full queue dropped a job"),
+    seen("a job was dropped in the commit that has stored it"),
     seen("a job that waited was moved"),
     seen("a dead letter was moved"),
     seen("a job was in another queue, and no event said so"),

@@ -118,6 +118,8 @@ fn random_breaker(rng: &mut Rng) -> CircuitBreaker {
 pub struct QueuePlan {
     pub capacity: Option<u64>,
     pub waits: bool,
+    /// When it is full, it can be set to drop its oldest jobs.
+    pub drops: bool,
     pub group_policy: GroupPolicy,
     /// How many jobs of a group can run at a time.
     pub group_concurrency: u32,
@@ -150,6 +152,7 @@ impl QueuePlan {
         Self {
             capacity,
             waits: rng.bool(),
+            drops: capacity.is_some() && rng.bool(),
             group_policy: random_policy(rng),
             group_concurrency: 1,
             keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
@@ -166,6 +169,15 @@ impl QueuePlan {
         }
     }
 
+    /// What the queue does when it is full, with or without dropping jobs.
+    pub fn when_full(&self, drops: bool) -> WhenFull {
+        match (drops, self.waits) {
+            (true, _) => WhenFull::DropOldest,
+            (false, true) => WhenFull::Wait,
+            (false, false) => WhenFull::Refuse,
+        }
+    }
+
     pub fn settings(&self) -> QueueSettings {
         let (completed, others) = match self.keeps {
             Keeps::All => (Keep::FOREVER, Keep::FOREVER),
@@ -178,7 +190,7 @@ impl QueuePlan {
             .retention(retention)
             .groups(self.group_policy)
             .group_concurrency(self.group_concurrency)
-            .when_full(if self.waits { WhenFull::Wait } else { WhenFull::Refuse })
+            .when_full(self.when_full(self.drops))
             .capacity(capacity)
     }
 }

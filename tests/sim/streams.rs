@@ -220,6 +220,17 @@ impl World {
         self.disk.without_faults(|| consumer.info()).is_ok_and(|info| info.behind == 0 && info.jobs == 0)
     }
 
+    /// What is left of the stream, for a message.
+    pub fn streams_left_over(&self) -> String {
+        match self.entries.any {
+            true => {
+                let consumer = self.now().pond.stream(STREAM).unwrap().consumer(CONSUMER).unwrap();
+                format!("consumer {:?}", self.disk.without_faults(|| consumer.info()))
+            }
+            false => "no stream".to_owned(),
+        }
+    }
+
     /// In the end each entry was handled.
     pub fn streams_ended(&self) -> Check {
         if !self.entries.any {

@@ -427,6 +427,7 @@ impl World {
             self.oracle.told(&event, |id| read(id).as_ref().and_then(number_of))?;
         }
         self.uniques.heard()?;
+        self.oracle.drops_heard();
         self.oracle.circuits_heard()
     }
 

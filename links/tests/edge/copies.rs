@@ -192,3 +192,24 @@ async fn jobs_that_were_sent_are_not_sent_again_after_a_batch_of_others() {
     assert_eq!(texts(&answers), ["a", "b", "c", "d", "e", "f"]);
     to_hub.stop().await;
 }
+
+#[tokio::test]
+async fn a_receiver_whose_file_is_an_older_copy_gets_again_what_has_come_since() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (device, hub) = (open(dir.path(), "device.redb"), open(dir.path(), "hub.redb"));
+    let _to_hub = forward(&device, &log).await;
+    let (mut arrived, from_device) = (handled(&hub), receive(&hub, &log));
+    enqueue(&device, &["before"]).await;
+    assert_eq!(next(&mut arrived, 1).await, ["before"]);
+    hub.backup(dir.path().join("copy.redb")).await.unwrap();
+    enqueue(&device, &["since 1", "since 2"]).await;
+    assert_eq!(next(&mut arrived, 2).await, ["since 1", "since 2"]);
+    from_device.stop().await;
+    close(hub).await;
+
+    let copy = open(dir.path(), "copy.redb");
+    let (mut arrived, _from_device) = (handled(&copy), receive(&copy, &log));
+    enqueue(&device, &["then"]).await;
+    assert_eq!(next(&mut arrived, 3).await, ["since 1", "since 2", "then"]);
+    assert_eq!(copy.queue("readings").unwrap().counts().enqueued_total, 4, "what it had already does not come again");
+}

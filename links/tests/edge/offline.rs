@@ -82,6 +82,27 @@ async fn a_queue_that_drops_its_oldest_jobs_keeps_the_latest_bytes_while_the_lin
 }
 
 #[tokio::test]
+async fn the_newest_readings_are_sent_first_by_a_link_that_says_so() {
+    for newest_first in [false, true] {
+        let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+        log.set_down(true);
+        let device = open(dir.path(), "device.redb");
+        device.enqueue("readings", reading("0").priority(Priority::FIRST)).await.unwrap();
+        device.enqueue_many("readings", (1..=100).map(|n| reading(&n.to_string()))).await.unwrap();
+        let to_hub = forwarding(&device, &log).batch(10);
+        let to_hub = if newest_first { to_hub.newest_first() } else { to_hub };
+        let to_hub = to_hub.start().await.unwrap();
+        until(&to_hub, |state| state.last_error.is_some()).await;
+        log.set_down(false);
+        until(&to_hub, |state| state.jobs == 101).await;
+        let sent: Vec<u32> = texts(&log).iter().map(|text| text.parse().unwrap()).collect();
+        let expected: Vec<u32> = if newest_first { (1..=100).rev().collect() } else { (1..=100).collect() };
+        assert_eq!(sent[0], 0, "an urgent job goes first");
+        assert_eq!(sent[1..], expected, "newest first: {newest_first}");
+    }
+}
+
+#[tokio::test]
 async fn what_has_expired_while_the_link_was_down_is_not_sent_and_is_counted() {
     let (dir, log, clock) = (tempfile::tempdir().unwrap(), MemoryLog::new(), ManualClock::new());
     let open = Millpond::builder().clock(clock.clone()).open(dir.path().join("device.redb"));

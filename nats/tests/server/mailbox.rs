@@ -3,12 +3,25 @@
 use millpond::{Millpond, NewJob};
 use millpond_links::{Forward, Mailbox, Receive, conformance};
 use millpond_links_testkit::{Arrivals, readings, until};
-use millpond_nats::{Error, JetStream};
+use millpond_nats::async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use millpond_nats::{Error, JetStream, async_nats};
 
 use crate::support::Server;
 
 fn hub() -> Mailbox {
     Mailbox::named("hub").unwrap()
+}
+
+/// A stream on which links can rely.
+fn good(name: &str) -> Config {
+    Config {
+        name: name.into(),
+        subjects: vec![format!("{name}.>")],
+        discard: DiscardPolicy::New,
+        allow_atomic_publish: true,
+        allow_rollup: true,
+        ..Config::default()
+    }
 }
 
 #[tokio::test]
@@ -86,17 +99,8 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
 #[tokio::test]
 async fn a_stream_that_would_lose_jobs_is_refused_by_the_name_of_its_setting() {
     let Some(server) = Server::start() else { return };
-    let client = millpond_nats::async_nats::connect(server.address()).await.unwrap();
-    let context = millpond_nats::async_nats::jetstream::new(client);
-    use millpond_nats::async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-    let good = |name: &str| Config {
-        name: name.into(),
-        subjects: vec![format!("{name}.>")],
-        discard: DiscardPolicy::New,
-        allow_atomic_publish: true,
-        allow_rollup: true,
-        ..Config::default()
-    };
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
     let bad = [
         ("retention", Config { retention: RetentionPolicy::WorkQueue, ..good("work") }),
         ("discard", Config { discard: DiscardPolicy::Old, max_messages: 10, ..good("old") }),
@@ -125,6 +129,31 @@ async fn a_stream_that_would_lose_jobs_is_refused_by_the_name_of_its_setting() {
             Err(Error::InvalidName { .. })
         ));
     }
+}
+
+#[tokio::test]
+async fn while_the_stream_is_full_jobs_wait_and_then_go_once() {
+    let Some(server) = Server::start() else { return };
+    let client = async_nats::connect(server.address()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let config = |max_bytes| Config { max_bytes, ..good("MP") };
+    context.create_stream(config(32 << 10)).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
+    let hub_pond = Millpond::open(dir.path().join("hub.redb")).unwrap();
+    let log = JetStream::connect(&server.address()).stream("MP").start().await.unwrap();
+    let to_hub = Forward::new(&device, "readings", &log, hub()).batch(20).start().await.unwrap();
+    let count = 500;
+    device.enqueue_many("readings", readings(0..count)).await.unwrap();
+    let state = until(&to_hub, |state| state.last_error.is_some()).await;
+    assert!(state.jobs < u64::from(count), "{state:?}");
+    let error = state.last_error.unwrap();
+    assert!(error.contains("maximum bytes exceeded"), "{error}");
+
+    context.update_stream(config(-1)).await.unwrap();
+    let mut arrived = Arrivals::at(&hub_pond);
+    let from_device = Receive::new(&hub_pond, "readings", &log, hub()).start().unwrap();
+    arrived.each_once_and_in_order(count, &device, [&to_hub, &from_device]).await;
 }
 
 #[tokio::test]

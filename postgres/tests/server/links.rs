@@ -6,6 +6,7 @@ use millpond::{JobFilter, Millpond, NewJob};
 use millpond_links::{Forward, LinkState, Mailbox, Receive, SharedQueue};
 use millpond_links_testkit::SOON;
 use millpond_links_testkit::{Arrivals, readings, until};
+use millpond_postgres::Postgres;
 
 use crate::support::Server;
 
@@ -53,6 +54,39 @@ async fn each_job_arrives_once_and_in_order_while_the_server_is_killed() {
     println!("sender {sender:?}, receiver {receiver:?}");
     assert_eq!((sender.engine_went_back, sender.file_went_back), (0, 0));
     assert_eq!(server.number("select count(*) from millpond.entry").await, i64::from(count) + 1, "stored once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_job_arrives_once_and_in_order_when_a_synchronous_standby_takes_over() {
+    let Some(mut primary) = Server::start() else { return };
+    primary.stop_at_once();
+    let mut standby = primary.standby();
+    assert!(primary.restart_with("synchronous_standby_names=*"));
+    standby.start_again();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", primary.port(), standby.port());
+    let address = format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write");
+    let engine = Postgres::connect(&address).start().unwrap();
+    engine.check().await.unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
+    let hub_pond = Millpond::open(dir.path().join("hub.redb")).unwrap();
+    let mut arrived = Arrivals::at(&hub_pond);
+    let to_hub = Forward::new(&device, "readings", &engine, hub()).batch(10).start().await.unwrap();
+    let from_device = Receive::new(&hub_pond, "readings", &engine, hub()).start().unwrap();
+    let count = 1_000;
+    for first in (0..count).step_by(20) {
+        device.enqueue_many("readings", readings(first..first + 20)).await.unwrap();
+        if first == count / 2 {
+            until(&to_hub, |state| state.jobs > u64::from(count / 4)).await;
+            primary.kill();
+            standby.run("select pg_promote()").await;
+        }
+    }
+    arrived.each_once_and_in_order(count, &device, [&to_hub, &from_device]).await;
+    let (sender, receiver) = (to_hub.state(), from_device.state());
+    assert_eq!((sender.engine_went_back, receiver.engine_went_back), (0, 0), "nothing that was acknowledged is lost");
+    assert_eq!(standby.number("select count(*) from millpond.entry").await, i64::from(count) + 1, "stored once");
 }
 
 #[tokio::test]

@@ -72,6 +72,15 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
+/// The server of these files is a standby when it starts.
+fn make_standby(data: &Path) {
+    let signal = data.join("standby.signal");
+    std::fs::write(&signal, "").unwrap();
+    if let Some((uid, gid)) = user() {
+        chown(&signal, Some(uid), Some(gid)).unwrap();
+    }
+}
+
 /// The files of a new server, which are made once.
 fn new_server() -> &'static Path {
     static NEW: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -128,6 +137,16 @@ impl Server {
         Self::start_as(&[], true)
     }
 
+    /// A standby that follows this server, which does not run now and has to be started first.
+    pub fn standby(&self) -> Self {
+        assert!(self.child.is_none());
+        let directory = directory();
+        copy(&self.data(), &directory.path().join("data"));
+        make_standby(&directory.path().join("data"));
+        let primary = format!("primary_conninfo=host=127.0.0.1 port={} user=postgres", self.port);
+        Self { directory, port: free_port(), child: None, settings: vec![primary] }
+    }
+
     fn start_as(settings: &[&str], is_standby: bool) -> Option<Self> {
         if programs().is_none() {
             println!("skipped: there is no PostgreSQL server here (apt install postgresql, or set PG_BIN)");
@@ -136,11 +155,7 @@ impl Server {
         let directory = directory();
         copy(&new_server().join("data"), &directory.path().join("data"));
         if is_standby {
-            let signal = directory.path().join("data/standby.signal");
-            std::fs::write(&signal, "").unwrap();
-            if let Some((uid, gid)) = user() {
-                chown(&signal, Some(uid), Some(gid)).unwrap();
-            }
+            make_standby(&directory.path().join("data"));
         }
         let port = free_port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();

@@ -133,7 +133,14 @@ fn warn_of_kind(engine: &Engine, queue: QueueId, kind: KindId) -> bool {
 fn waiting_of_kind(engine: &Engine, queue: QueueId, kind: KindId) -> usize {
     let Ok(reader) = engine.store.reader() else { return 0 };
     let count = |grouped| {
-        let refill = Refill { queue, grouped, after: None, jobs_max: WINDOW_JOBS_MAX, bytes_max: WINDOW_BYTES_MAX };
+        let refill = Refill {
+            queue,
+            grouped,
+            newest_first: false,
+            after: None,
+            jobs_max: WINDOW_JOBS_MAX,
+            bytes_max: WINDOW_BYTES_MAX,
+        };
         let page = reader.page(refill);
         page.map_or(0, |page| page.jobs.iter().filter(|job| job.kind() == kind).count())
     };

@@ -122,10 +122,10 @@ impl Batch<'_> {
                     return Err(full);
                 }
                 let oldest = self.oldest_to_drop(share, spared, dispatch)?.ok_or(full)?;
-                dropped.extend(oldest.into_iter().map(|(id, stored)| (share.queue, id, stored)));
+                dropped.extend(oldest.into_iter().map(|id| (share.queue, id)));
             }
         }
-        dropped.into_iter().try_for_each(|(queue, id, stored)| Ok(self.drop_job(queue, id, &stored)?))
+        dropped.into_iter().try_for_each(|(queue, id)| Ok(self.drop_job(queue, id)?))
     }
 
     /// Whether jobs of the queue end if it has no room for its share. A share that it can never hold is not worth it.
@@ -140,7 +140,7 @@ impl Batch<'_> {
         share: &Share,
         spared: &HashSet<JobId>,
         dispatch: &dyn Withdraw,
-    ) -> Result<Option<Vec<(JobId, Stored)>>, Fault> {
+    ) -> Result<Option<Vec<JobId>>, Fault> {
         let Share { queue, .. } = *share;
         let row = self.queue_ref(queue);
         let capacity = row.settings.capacity;
@@ -158,7 +158,7 @@ impl Batch<'_> {
             }
             if let Some(stored) = self.droppable(queue, id)? {
                 (jobs, bytes) = (jobs.saturating_sub(1), bytes.saturating_sub(stored.bytes as u64));
-                oldest.push((id, stored));
+                oldest.push(id);
             }
         }
         Ok(Some(oldest))
@@ -177,7 +177,9 @@ impl Batch<'_> {
     }
 
     /// Ends a job for which there is no room any more. It is not kept, because the queue is full.
-    fn drop_job(&mut self, queue: QueueId, id: JobId, stored: &Stored) -> Result<(), Fault> {
+    fn drop_job(&mut self, queue: QueueId, id: JobId) -> Result<(), Fault> {
+        // It is read again: it has another place and state if the job before it in its group was dropped.
+        let Some(stored) = self.droppable(queue, id)? else { return Ok(()) };
         let mut record = stored.record.clone();
         let transition = life::drop_oldest(&mut record, self.now);
         let to = NewHome::Ended { record: &record, kept: false };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::job::{JobId, Order, QueueId, ReadyJob, Refill};
+use crate::job::{JobId, Order, Priority, QueueId, ReadyJob, Refill};
 use crate::storage::rows::aside::Damage;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
@@ -63,15 +63,28 @@ impl PageInProgress {
 }
 
 type DispatchKey = (QueueId, u8, u64);
+type DispatchRange = (Bound<DispatchKey>, Bound<DispatchKey>);
 
-/// The keys of `ready` or `heads` behind a place.
-fn dispatch_range(refill: Refill) -> (Bound<DispatchKey>, Bound<DispatchKey>) {
-    let queue = refill.queue;
-    let from = match refill.after {
-        Some(order) => Bound::Excluded((queue, order.priority, order.position)),
-        None => Bound::Included((queue, 0, 0)),
-    };
-    (from, Bound::Included((queue, u8::MAX, u64::MAX)))
+/// The ranges of keys of `ready` or `heads` behind a place: one, or one for each priority if the newest rows come first. Such ranges are
+/// read backwards.
+fn dispatch_ranges(refill: Refill) -> impl Iterator<Item = DispatchRange> {
+    let Refill { queue, after, newest_first, .. } = refill;
+    let last = move |priority| Bound::Included((queue, priority, u64::MAX));
+    let first = after.map_or(0, |order| order.priority);
+    let priorities = first..=if newest_first { Priority::COUNT - 1 } else { first };
+    priorities.map(move |priority| {
+        let after = after.filter(|order| order.priority == priority).map(|order| (queue, priority, order.position));
+        let whole = Bound::Included((queue, priority, 0));
+        match newest_first {
+            true => (whole, after.map_or(last(priority), Bound::Excluded)),
+            false => (after.map_or(whole, Bound::Excluded), last(u8::MAX)),
+        }
+    })
+}
+
+/// The next row of a range, from its end if the newest rows come first.
+fn next_of<T>(rows: &mut impl DoubleEndedIterator<Item = T>, newest_first: bool) -> Option<T> {
+    if newest_first { rows.next_back() } else { rows.next() }
 }
 
 impl Reader {
@@ -82,33 +95,40 @@ impl Reader {
 
     fn ready_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
         let mut page = PageInProgress::new(refill);
-        for row in self.tables().ready_rows()?.range(dispatch_range(refill))? {
-            let (key, value) = row?;
-            if page.is_full() {
-                return Ok(page.end(TableName::Ready, false));
+        let ready = self.tables().ready_rows()?;
+        for range in dispatch_ranges(refill) {
+            let mut rows = ready.range(range)?;
+            while let Some(row) = next_of(&mut rows, refill.newest_first) {
+                let (key, value) = row?;
+                if page.is_full() {
+                    return Ok(page.end(TableName::Ready, false));
+                }
+                let (_, _, id) = key.value();
+                page.push(id, id, value.value());
             }
-            let (_, _, id) = key.value();
-            page.push(id, id, value.value());
         }
         Ok(page.end(TableName::Ready, true))
     }
 
     fn heads_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
-        let members = self.tables().members()?;
+        let (heads, members) = (self.tables().heads()?, self.tables().members()?);
         let mut page = PageInProgress::new(refill);
-        for row in self.tables().heads()?.range(dispatch_range(refill))? {
-            let (key, value) = row?;
-            if page.is_full() {
-                return Ok(page.end(TableName::Members, false));
-            }
-            let (_, priority, position) = key.value();
-            let member = match HeadValue::decode(value.value()) {
-                Some((id, seq, group)) => members.get((refill.queue, group, 0, seq, id))?.map(|row| (id, row)),
-                None => None,
-            };
-            match member {
-                Some((id, row)) => page.push(id, position, row.value()),
-                None => page.damaged.push(Damage::Head(refill.queue, Order { priority, position })),
+        for range in dispatch_ranges(refill) {
+            let mut rows = heads.range(range)?;
+            while let Some(row) = next_of(&mut rows, refill.newest_first) {
+                let (key, value) = row?;
+                if page.is_full() {
+                    return Ok(page.end(TableName::Members, false));
+                }
+                let (_, priority, position) = key.value();
+                let member = match HeadValue::decode(value.value()) {
+                    Some((id, seq, group)) => members.get((refill.queue, group, 0, seq, id))?.map(|row| (id, row)),
+                    None => None,
+                };
+                match member {
+                    Some((id, row)) => page.push(id, position, row.value()),
+                    None => page.damaged.push(Damage::Head(refill.queue, Order { priority, position })),
+                }
             }
         }
         Ok(page.end(TableName::Members, true))

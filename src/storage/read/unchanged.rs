@@ -54,7 +54,47 @@ impl Reader {
     }
 }
 
-/// The numbers of which an attempt's end changes one if the job waits for another time afterwards.
-fn runs(record: &Record) -> (u32, u32) {
-    (record.attempts, record.extra.as_ref().map_or(0, |extra| extra.snoozes))
+/// What an attempt's end changes if the job waits for another time afterwards, also if it was redriven or begins to undo its steps
+/// since then: both count its attempts anew.
+fn runs(record: &Record) -> (u32, u32, usize, bool) {
+    let of_extra = record.extra.as_ref().map_or((0, 0), |extra| (extra.snoozes, extra.errors.len()));
+    (record.attempts, of_extra.0, of_extra.1, record.undo().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::{AttemptNumber, Ending, FailureKind, Retry, UndoneEnd, life};
+    use crate::time::{Now, Timestamp};
+
+    fn now() -> Now {
+        let at = Timestamp::from_millis(1_000_000);
+        Now { wall: at, engine: at, age: at, counted: at, mono: Duration::from_secs(1_000) }
+    }
+
+    /// What the first attempt, which is the only one, leaves of a job.
+    fn failed() -> Record {
+        let mut record = Record::plain();
+        let number = AttemptNumber { number: 1, max: 1, once: false, started_at: now().wall };
+        let ending = Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay: None };
+        life::after(&mut record, number, ending, &Retry::none(), now(), 0.5);
+        record
+    }
+
+    #[test]
+    fn a_job_whose_end_was_stored_is_not_taken_for_one_that_has_not_ended() {
+        let taken = Record::plain();
+        let mut redriven = failed();
+        life::redrive(&mut redriven, None);
+        let mut undoes = Record::plain();
+        life::undo_after_attempt(&mut undoes, UndoneEnd::Cancelled, now());
+        let mut undoes_by_request = failed();
+        life::undo_waiting(&mut undoes_by_request, "by request");
+        for ended in [redriven, undoes, undoes_by_request] {
+            assert_eq!(ended.attempts, taken.attempts, "its attempts are counted anew");
+            assert_ne!(runs(&ended), runs(&taken));
+        }
+    }
 }

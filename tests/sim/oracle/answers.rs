@@ -62,6 +62,7 @@ impl Oracle {
                     return Err(format!("I1: {} jobs were acknowledged with {} ids", mine.len(), ids.len()));
                 }
                 for (n, id) in mine.iter().zip(ids) {
+                    self.was_dropped_unseen(*n, *id)?;
                     match self.jobs[n].id {
                         Some(known) if known != *id => {
                             return Err(format!("I16: job {n} was reported as {known} and answered as {id}"));
@@ -123,6 +124,7 @@ impl Oracle {
                 if known.is_some_and(|known| known != id) {
                     return Err(format!("I16: the call was made again, and is answered as {id}: {:?}", self.jobs[&n]));
                 }
+                self.was_dropped_unseen(n, id)?;
                 if blind && known.is_none() {
                     self.learned(n, id)?;
                 }

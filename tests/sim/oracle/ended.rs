@@ -44,8 +44,13 @@ impl Oracle {
                 job.crash_errors += usize::from(job.spec.once);
                 true
             }
-            // Cancelled by an operator or expired; dead by a crash.
-            (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
+            // It was taken back at the stop as if it had not started, and has expired.
+            (State::Cancelled, None) if job.spec.expires.is_some() && job.released.is_some() => {
+                job.running = None;
+                true
+            }
+            // Cancelled by an operator, expired or dropped; dead by a crash.
+            (State::Cancelled, None) => job.steered || job.spec.expires.is_some() || job.dropped,
             // A guest may have been called without having logged a line yet, and a handler may have been called late in the stop.
             (State::Dead, None)
                 if job.spec.once

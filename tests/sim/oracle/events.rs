@@ -48,6 +48,7 @@ impl Oracle {
                 self.last_id = id;
                 match read(id) {
                     Some(n) => self.stored(n, id)?,
+                    None if self.gone_at_once(id) => {}
                     None => self.blind = true,
                 }
             }
@@ -59,6 +60,7 @@ impl Oracle {
             }
             Event::Dead { id, error, .. } => self.died(id.get(), error.as_deref())?,
             Event::OnDeadFailed { id, .. } => self.hook_failed(id.get())?,
+            Event::Cancelled { id, reason, .. } if reason.starts_with("dropped") => self.told_of_drop(id.get())?,
             Event::Cancelled { id, reason, .. } => {
                 if reason == "expired" {
                     self.expired(id.get())?;

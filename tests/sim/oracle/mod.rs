@@ -38,10 +38,12 @@
 //! | I34 | steps | `flows.rs` |
 //! | I35 | undone steps | `flows.rs` |
 //! | I36 | messages of topics | `topics.rs` |
+//! | I38 | jobs that a full queue drops | `dropped`, `compare.rs` |
 
 mod answers;
 mod circuits;
 mod clocks;
+mod dropped;
 mod ended;
 mod events;
 mod expiries;
@@ -146,6 +148,8 @@ pub struct Job {
     pub deleting: bool,
     /// It was deleted.
     pub deleted: bool,
+    /// It was dropped because its queue was full.
+    pub dropped: bool,
     /// The queues to which verbs may have moved it, a bit each.
     pub moving: u32,
     /// Its place in its group's order.
@@ -270,6 +274,7 @@ pub struct Oracle {
     pub held_groups: BTreeMap<(usize, u8), History<bool>>,
     /// The dead letter that has just released its group.
     pub released: Option<u64>,
+    pub drops: dropped::Drops,
     pub circuits: BTreeMap<CircuitKey, Circuit>,
     /// The circuits of which the last event has said that they are open, with the failures that it counts.
     pub opening: Vec<(CircuitKey, u32)>,
@@ -331,6 +336,7 @@ impl Oracle {
             group_policies: plan.queues.iter().map(|queue| queue.group_policy).collect(),
             held_groups: BTreeMap::new(),
             released: None,
+            drops: dropped::Drops::default(),
             circuits: BTreeMap::new(),
             opening: Vec::new(),
             harmed: false,

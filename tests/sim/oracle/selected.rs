@@ -56,7 +56,9 @@ impl Oracle {
                 }
                 _ => {}
             }
-            let sure = is_of_call && job.since.is_some() && job.spec.queue == queue && !job.deleted;
+            // A full queue can drop it meanwhile.
+            let drops = self.plan.queues[queue].drops;
+            let sure = is_of_call && job.since.is_some() && job.spec.queue == queue && !job.deleted && !drops;
             found.insert(*n, Candidate { sure, is_open: job.ended.is_none(), redrives: job.redrives });
         }
         found

@@ -41,6 +41,7 @@ impl Oracle {
             purged: false,
             deleting: false,
             deleted: false,
+            dropped: false,
             moving: 0,
             place: u64::MAX,
             redriven: false,
