@@ -52,7 +52,7 @@
 //! [`Postgres::check`] refuses by name: a version before 15; `fsync = off`; a standby, or `default_transaction_read_only`; a database
 //! whose encoding is not UTF8; a schema that a newer build has made; rights that are missing; a pooler that does not keep sessions.
 //! `synchronous_commit = off` is overridden for the sessions of the engine. It was tested
-//! with 15, 16 and 18; later versions are taken.
+//! with 15, 16, 17 and 18, and 14 is refused; later versions are taken.
 //!
 //! A server without a synchronous standby loses its latest commits when a standby takes over: set `synchronous_standby_names`.
 //!

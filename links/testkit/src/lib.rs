@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond_links::{Link, LinkState};
 
 pub use arrivals::{Arrivals, readings};
-pub use machines::{Handled, dies_with, machine, thumbnails};
+pub use machines::{Handled, all_work, dies_with, machine, thumbnails};
 
 /// How long a test waits for what has to happen.
 pub const SOON: Duration = Duration::from_secs(60);

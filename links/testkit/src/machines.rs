@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use millpond::{Context, Job, Millpond, Payload};
+use millpond::{Context, Job, Millpond, NewJob, Payload};
 use millpond_links::{Lease, Link, SharedQueue, Take};
 
 use crate::{SOON, until};
@@ -66,6 +66,27 @@ pub async fn machine(dir: &Path, name: &str, engine: &impl Lease, handled: &Hand
     let take = Take::new(&pond, "incoming", engine, thumbnails()).lease(LEASE).held_max(50);
     let link = take.start().await.expect("a good link");
     (pond, link)
+}
+
+/// Enqueues jobs on the machine that sends, until each of these machines has taken some. Returns how many jobs that were. Their payloads
+/// are numbers from 0 on.
+///
+/// # Panics
+/// If one of them takes nothing of 10,000 jobs.
+pub async fn all_work(sender: &Millpond, machines: &[(Millpond, Link)]) -> u32 {
+    let mut sent = 0;
+    while machines.iter().any(|(_, link)| link.state().jobs == 0) {
+        assert!(
+            sent < 10_000,
+            "a machine takes nothing: {:?}",
+            machines.iter().map(|(_, link)| link.state()).collect::<Vec<_>>()
+        );
+        let jobs = (sent..sent + 20).map(|n| NewJob::raw("thumbnail", n.to_string()));
+        sender.enqueue_many("outgoing", jobs).await.expect("they are stored");
+        sent += 20;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sent
 }
 
 /// A machine that takes so many jobs, handles none, and ends without a word, with its connection.
