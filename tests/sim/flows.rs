@@ -48,10 +48,11 @@ enum Note {
     Step {
         n: u64,
     },
-    /// A step was found stored, or has become durable.
+    /// A step was found stored, or has become durable. An attempt that undoes the steps finds those too that are undone already.
     StepDone {
         n: u64,
         ran: bool,
+        undoing: bool,
     },
     /// A step is being undone.
     Undo {
@@ -97,6 +98,8 @@ pub struct Flows {
     durable: BTreeSet<u64>,
     /// The jobs with a step that is durable.
     steps: BTreeSet<u64>,
+    /// The jobs whose step was undone, which may not be durable.
+    undone: BTreeSet<u64>,
     /// An operator has let something run that waited.
     dead: BTreeSet<u64>,
 }
@@ -118,6 +121,7 @@ impl Flows {
             completed: BTreeSet::new(),
             durable: BTreeSet::new(),
             steps: BTreeSet::new(),
+            undone: BTreeSet::new(),
             dead: BTreeSet::new(),
         }
     }
@@ -144,16 +148,20 @@ impl Flows {
                 return Err(format!("I34: the step of job {n} is durable, and runs again"));
             }
             Note::Step { .. } => {}
-            Note::StepDone { n, ran } => {
+            Note::StepDone { n, ran, undoing } => {
                 if !ran {
                     took("a step was found, and not run again");
                 }
-                self.steps.insert(n);
+                if !undoing || !self.undone.contains(&n) {
+                    self.undone.remove(&n);
+                    self.steps.insert(n);
+                }
             }
             Note::Undo { n } => {
-                if !self.steps.remove(&n) {
+                if !self.steps.remove(&n) && !self.undone.contains(&n) {
                     return Err(format!("I35: the step of job {n} is undone, and was not done"));
                 }
+                self.undone.insert(n);
                 took("a step was undone");
             }
             Note::Completes { n } => {
@@ -259,7 +267,7 @@ async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome>
         let step = ctx.step("step", step);
         let stored: u64 = if has_undo(n) { step.undo(undo(&scene, &mut rng, is_calm)).await? } else { step.await? };
         assert_eq!(stored, n);
-        scene.note(Note::StepDone { n, ran });
+        scene.note(Note::StepDone { n, ran, undoing: ctx.is_undoing() });
         if ctx.is_undoing() {
             return Ok(Outcome::done());
         }
