@@ -33,8 +33,9 @@ async fn no_job_is_missing_while_the_server_is_killed() {
     let twice = handled.twice();
     let states = machines.each_ref().map(|(_, link)| link.state());
     println!("{count} jobs, {kills} kills of the server: 0 missing, {twice} twice; {states:?}, {:?}", link.state());
-    let lost: u64 = states.iter().map(|state| state.lost_leases).sum();
-    assert!(twice == 0 || lost > 0, "what ran twice is explained by a lost lease");
+    // A job whose end was not told yet when the server was killed can be given to the other machine.
+    let taken: u64 = states.iter().map(|state| state.jobs).sum();
+    assert!(u64::from(count) + twice as u64 <= taken, "a job that ran twice was taken twice");
     for (_, link) in &machines {
         until(link, |state| state.held == 0).await;
     }
