@@ -18,9 +18,10 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Its place where the newest of equally urgent rows come first. The place of a place is the order.
-    pub fn newest_first(self) -> Self {
-        Self { position: !self.position, ..self }
+    /// Its place in dispatch order, in which the newest of equally urgent rows come first or the oldest. The place of a place is the
+    /// order again.
+    pub fn place(self, newest_first: bool) -> Self {
+        if newest_first { Self { position: !self.position, ..self } } else { self }
     }
 
     /// The last place before this one, if there is any.

@@ -342,7 +342,7 @@ impl World {
         let chores = self.scheduler.chores(at(self.now));
         for refill in chores.refills {
             let table = if refill.grouped { &self.heads } else { &self.plain };
-            let place = |order: Order| if refill.newest_first { order.newest_first() } else { order };
+            let place = |order: Order| order.place(refill.newest_first);
             let is_behind = |order: Order| refill.after.is_none_or(|after| place(order) > place(after));
             let behind: BTreeMap<_, _> =
                 table.values().filter(|row| is_behind(row.order)).map(|row| (place(row.order), row)).collect();

@@ -51,7 +51,7 @@ pub(crate) struct Window<E> {
     limits: WindowLimits,
 }
 
-/// The order of a row, or [`Order::newest_first`] of it. Places are always in dispatch order.
+/// [`Order::place`]. Places are always in dispatch order.
 type Place = Order;
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl<E: Source> Window<E> {
 
     /// The place of an order, and the order of a place.
     fn turned(&self, order: Order) -> Place {
-        if self.newest_first { order.newest_first() } else { order }
+        order.place(self.newest_first)
     }
 
     fn place(&self, row: &E) -> Place {
@@ -445,7 +445,7 @@ mod tests {
 
     /// The page of `table` that begins behind a position.
     fn page(table: &BTreeSet<u64>, refill: Refill) -> (Vec<Row>, bool) {
-        let turned = |order: Order| if refill.newest_first { order.newest_first() } else { order };
+        let turned = |order: Order| order.place(refill.newest_first);
         let behind = |row: &&u64| refill.after.is_none_or(|after| turned(place(**row)) > turned(after));
         let mut rows: Vec<_> = table.iter().filter(behind).map(|row| Row(*row)).collect();
         rows.sort_by_key(|row| turned(row.order()));
