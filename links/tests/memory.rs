@@ -1,24 +1,15 @@
 //! Links over an engine in memory that fails in all ways.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::{Codec, Job, Millpond, NewJob, Payload, Priority, State};
 use millpond_links::{Envelope, Fault, Forward, Link, LinkState, Mailbox, MemoryLog, Receive, conformance};
-use millpond_links_testkit::{SOON, until};
+use millpond_links_testkit::{SOON, hub, open, until};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const HOUR: Duration = Duration::from_secs(3_600);
-
-fn open(dir: &Path, name: &str) -> Millpond {
-    Millpond::open(dir.join(name)).unwrap()
-}
-
-fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
 
 async fn forward(pond: &Millpond, log: &MemoryLog) -> Link {
     Forward::new(pond, "readings", log, hub()).linger(Duration::from_millis(1)).start().await.unwrap()

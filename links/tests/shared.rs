@@ -1,27 +1,18 @@
 //! Queues that several machines share, over the engine in memory.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::{Capacity, Context, Job, JobFilter, Millpond, NewJob, Pace, Payload, QueueSettings, Retry, State};
-use millpond_links::{Envelope, Error, Fault, Forward, Link, LinkState, MemoryLog, SharedQueue, Take};
+use millpond_links::{Envelope, Error, Fault, Forward, Link, LinkState, MemoryLog, Take};
+use millpond_links_testkit::{Handled, SOON, open, thumbnails};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-const SOON: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(1);
-
-fn thumbnails() -> SharedQueue {
-    SharedQueue::named("thumbnails").unwrap()
-}
-
-fn open(dir: &Path, name: &str) -> Millpond {
-    Millpond::open(dir.join(name)).unwrap()
-}
 
 async fn until<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
     let poll = async {
@@ -63,24 +54,6 @@ impl Machine {
     async fn dies(self, pond: Millpond) {
         self.0.shutdown_background();
         pond.shutdown(Duration::ZERO).await.unwrap();
-    }
-}
-
-/// Which jobs were handled, and how often.
-#[derive(Clone, Default)]
-struct Handled(Arc<Mutex<BTreeMap<u32, u32>>>);
-
-impl Handled {
-    fn add(&self, number: u32) {
-        *self.0.lock().unwrap().entry(number).or_default() += 1;
-    }
-
-    fn times(&self) -> Vec<(u32, u32)> {
-        self.0.lock().unwrap().iter().map(|(number, times)| (*number, *times)).collect()
-    }
-
-    async fn all(&self, jobs: u32) {
-        until("all are handled", || (self.times().len() == jobs as usize).then_some(())).await;
     }
 }
 

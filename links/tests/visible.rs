@@ -1,20 +1,10 @@
 //! What links tell of themselves while the engine fails.
 
-use std::path::Path;
 use std::time::Duration;
 
 use millpond::{Event, Events, Explanation, JobId, LinkDirection, LinkInfo, Millpond, NewJob};
-use millpond_links::{Fault, Forward, Link, Mailbox, MemoryLog, Receive, SharedQueue, Take};
-
-const SOON: Duration = Duration::from_secs(60);
-
-fn open(dir: &Path, name: &str) -> Millpond {
-    Millpond::open(dir.join(name)).unwrap()
-}
-
-fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
+use millpond_links::{Fault, Forward, Link, MemoryLog, Receive, SharedQueue, Take};
+use millpond_links_testkit::{SOON, hub, open};
 
 async fn forward(pond: &Millpond, log: &MemoryLog) -> Link {
     Forward::new(pond, "readings", log, hub()).linger(Duration::from_millis(1)).start().await.unwrap()

@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use millpond::{Job, Millpond, NewJob, Payload};
-use millpond_links::Link;
+use millpond_links::{Forward, Link, LinkState, Log, Mailbox, Receive};
+use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::SOON;
+use crate::{SOON, open};
 
 /// In how many groups [`readings`] are.
 const GROUPS: u32 = 5;
+
+/// The mailbox of the tests.
+pub fn hub() -> Mailbox {
+    Mailbox::named("hub").expect("a good name")
+}
 
 /// Jobs with these numbers, in five groups.
 pub fn readings(numbers: Range<u32>) -> impl Iterator<Item = NewJob> {
@@ -57,5 +63,53 @@ impl Arrivals {
         let next = tokio::time::timeout(SOON, self.0.recv()).await;
         let next = next.unwrap_or_else(|_| panic!("{n}: {:?}", links.map(Link::state)));
         next.expect("the worker runs")
+    }
+}
+
+/// A device that forwards its readings to a hub, which receives and handles them.
+pub struct DeviceAndHub {
+    device: Millpond,
+    /// The file of the hub.
+    pub hub: Millpond,
+    to_hub: Link,
+    from_device: Link,
+    arrived: Arrivals,
+    _dir: TempDir,
+}
+
+impl DeviceAndHub {
+    /// Links them by a mailbox of this engine, with batches of at most so many jobs.
+    ///
+    /// # Panics
+    /// If the files cannot be made, or the links do not start.
+    pub async fn over<L: Log>(log: &L, batch: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (device, hub) = (open(dir.path(), "device.redb"), open(dir.path(), "hub.redb"));
+        let arrived = Arrivals::at(&hub);
+        let to_hub =
+            Forward::new(&device, "readings", log, self::hub()).batch(batch).start().await.expect("a good link");
+        let from_device = Receive::new(&hub, "readings", log, self::hub()).start().expect("a good link");
+        Self { device, hub, to_hub, from_device, arrived, _dir: dir }
+    }
+
+    /// Enqueues `count` readings on the device, 20 at a time. `disturb` is called after each of these calls, with how many readings there
+    /// were before it. Returns what the sender and the receiver tell in the end.
+    ///
+    /// # Panics
+    /// If a reading is missing or comes twice, or one of a group is not in its order.
+    pub async fn each_once_and_in_order(
+        &mut self,
+        count: u32,
+        mut disturb: impl AsyncFnMut(u32, &Link),
+    ) -> [LinkState; 2] {
+        for first in (0..count).step_by(20) {
+            self.device.enqueue_many("readings", readings(first..first + 20)).await.expect("they are stored");
+            disturb(first, &self.to_hub).await;
+        }
+        let links = [&self.to_hub, &self.from_device];
+        self.arrived.each_once_and_in_order(count, &self.device, links).await;
+        let states = links.map(Link::state);
+        println!("{count} readings: {states:?}");
+        states
     }
 }

@@ -4,15 +4,25 @@ mod arrivals;
 mod machines;
 pub mod speed;
 
+use std::path::Path;
 use std::time::Duration;
 
+use millpond::Millpond;
 use millpond_links::{Link, LinkState};
 
-pub use arrivals::{Arrivals, readings};
-pub use machines::{Handled, all_work, dies_with, machine, thumbnails};
+pub use arrivals::{Arrivals, DeviceAndHub, hub, readings};
+pub use machines::{Handled, TwoMachines, dies_with, machine, thumbnails};
 
 /// How long a test waits for what has to happen.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// Opens the file of this name.
+///
+/// # Panics
+/// If it cannot be opened.
+pub fn open(dir: &Path, name: &str) -> Millpond {
+    Millpond::open(dir.join(name)).expect("it can be opened")
+}
 
 /// Waits until this is so of a link.
 ///

@@ -1,22 +1,13 @@
 //! Files, links and what arrives.
 
-use std::path::Path;
 use std::time::Duration;
 
 use millpond::{Job, Millpond, NewJob, Payload};
-use millpond_links::{Forward, Link, Mailbox, MemoryLog, Receive};
-pub use millpond_links_testkit::{SOON, until};
+use millpond_links::{Forward, Link, MemoryLog, Receive};
+pub use millpond_links_testkit::{SOON, hub, open, until};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
-
-pub fn open(dir: &Path, name: &str) -> Millpond {
-    Millpond::open(dir.join(name)).unwrap()
-}
-
-pub fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
 
 pub fn forwarding(pond: &Millpond, log: &MemoryLog) -> Forward<MemoryLog> {
     // A linger is measured by the queue's clock, which stands still in some tests.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use millpond::{Millpond, NewJob};
-use millpond_links::{Forward, Mailbox, Receive};
-use millpond_links_testkit::{Arrivals, Handled, SOON, machine, readings, thumbnails};
+use millpond_links::Link;
+use millpond_links_testkit::{DeviceAndHub, SOON, TwoMachines};
 use millpond_nats::JetStream;
 use millpond_nats::async_nats;
 
@@ -51,45 +50,26 @@ async fn leader(servers: &[Server; 3], stream: &str, not: Option<usize>) -> usiz
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mailbox_on_three_servers_delivers_once_and_in_order_while_leaders_are_killed() {
     let Some(mut servers) = Server::cluster() else { return };
-    let dir = tempfile::tempdir().unwrap();
     let log = JetStream::connect(&addresses(&servers)).replicas(3).start().await.unwrap();
-    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
-    let hub = Millpond::open(dir.path().join("hub.redb")).unwrap();
-    let mut arrived = Arrivals::at(&hub);
-    let mailbox = Mailbox::named("hub").unwrap();
-    let to_hub = Forward::new(&device, "readings", &log, mailbox.clone()).batch(50).start().await.unwrap();
-    let from_device = Receive::new(&hub, "readings", &log, mailbox).start().unwrap();
-    for first in (0..JOBS).step_by(20) {
-        device.enqueue_many("readings", readings(first..first + 20)).await.unwrap();
-        if first % (JOBS / KILLS) == JOBS / KILLS / 2 {
+    let mut linked = DeviceAndHub::over(&log, 50).await;
+    let kill = async |readings, _: &Link| {
+        if readings % (JOBS / KILLS) == JOBS / KILLS / 2 {
             kill_leader(&mut servers, "MP").await;
         }
-    }
-    arrived.each_once_and_in_order(JOBS, &device, [&to_hub, &from_device]).await;
-    assert_eq!(hub.queue("readings").unwrap().counts().enqueued_total, u64::from(JOBS) + 1);
-    println!("{JOBS} jobs, {KILLS} kills of leaders: {:?}, {:?}", to_hub.state(), from_device.state());
+    };
+    linked.each_once_and_in_order(JOBS, kill).await;
+    assert_eq!(linked.hub.queue("readings").unwrap().counts().enqueued_total, u64::from(JOBS) + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shared_queue_on_three_servers_misses_nothing_while_leaders_are_killed() {
     let Some(mut servers) = Server::cluster() else { return };
-    let (dir, handled) = (tempfile::tempdir().unwrap(), Handled::default());
     let engine = JetStream::connect(&addresses(&servers)).replicas(3).start().await.unwrap();
-    let sender = Millpond::open(dir.path().join("sender.redb")).unwrap();
-    let link = Forward::to_shared(&sender, "outgoing", &engine, thumbnails()).batch(50).start().await.unwrap();
-    let machines = [
-        machine(dir.path(), "one.redb", &engine, &handled).await,
-        machine(dir.path(), "two.redb", &engine, &handled).await,
-    ];
-    for first in (0..JOBS).step_by(20) {
-        let jobs = (first..first + 20).map(|n| NewJob::raw("thumbnail", n.to_string()));
-        sender.enqueue_many("outgoing", jobs).await.unwrap();
-        if first % (JOBS / KILLS) == JOBS / KILLS / 2 {
+    let machines = TwoMachines::over(&engine, [&engine; 2]).await;
+    let kill = async |jobs| {
+        if jobs % (JOBS / KILLS) == JOBS / KILLS / 2 {
             kill_leader(&mut servers, "MP-SHARED").await;
         }
-    }
-    handled.all(JOBS).await;
-    let twice = handled.twice();
-    let states = machines.each_ref().map(|(_, link)| link.state());
-    println!("{JOBS} jobs, {KILLS} kills of leaders: 0 missing, {twice} twice; {states:?}, {:?}", link.state());
+    };
+    machines.none_is_missing(0..JOBS, kill).await;
 }

@@ -1,16 +1,12 @@
 //! Mailboxes.
 
 use millpond::{Millpond, NewJob};
-use millpond_links::{Forward, Mailbox, Receive, conformance};
-use millpond_links_testkit::{Arrivals, readings, until};
+use millpond_links::{Forward, Link, Receive, conformance};
+use millpond_links_testkit::{Arrivals, DeviceAndHub, hub, readings, until};
 use millpond_nats::async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use millpond_nats::{Error, JetStream, async_nats};
 
 use crate::support::Server;
-
-fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
 
 /// A stream on which links can rely.
 fn good(name: &str) -> Config {
@@ -36,24 +32,16 @@ async fn jetstream_is_a_log_on_which_links_can_rely() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_job_arrives_once_and_in_order_while_the_server_is_killed() {
     let Some(mut server) = Server::start() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
-    let hub_pond = Millpond::open(dir.path().join("hub.redb")).unwrap();
     let log = JetStream::connect(&server.address()).start().await.unwrap();
-    let mut arrived = Arrivals::at(&hub_pond);
-    let to_hub = Forward::new(&device, "readings", &log, hub()).batch(50).start().await.unwrap();
-    let from_device = Receive::new(&hub_pond, "readings", &log, hub()).start().unwrap();
+    let mut linked = DeviceAndHub::over(&log, 50).await;
     let (count, kills) = (2_000, 6);
-    for first in (0..count).step_by(20) {
-        device.enqueue_many("readings", readings(first..first + 20)).await.unwrap();
-        if first % (count / kills / 20 * 20) == 0 {
+    let kill = async |readings, _: &Link| {
+        if readings % (count / kills / 20 * 20) == 0 {
             server.kill();
             server.start_again();
         }
-    }
-    arrived.each_once_and_in_order(count, &device, [&to_hub, &from_device]).await;
-    let (sender, receiver) = (to_hub.state(), from_device.state());
-    println!("sender {sender:?}, receiver {receiver:?}");
+    };
+    let [sender, _] = linked.each_once_and_in_order(count, kill).await;
     assert_eq!((sender.engine_went_back, sender.file_went_back), (0, 0));
 }
 

@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millpond_links::{Ended, Held, Lease, Leased, SharedQueue};
+use millpond_links::{Ended, Held, Lease, Leased};
+use millpond_links_testkit::thumbnails;
 
 use crate::jobs::{envelope, origin, send, take};
 use crate::support::Server;
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(100);
-
-fn thumbnails() -> SharedQueue {
-    SharedQueue::named("thumbnails").unwrap()
-}
 
 fn ids(taken: &[Leased]) -> Vec<millpond_links::LeaseId> {
     taken.iter().map(|leased| leased.id.clone()).collect()

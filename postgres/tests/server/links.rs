@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use millpond::{JobFilter, Millpond, NewJob};
-use millpond_links::{Forward, LinkState, Mailbox, Receive, SharedQueue};
-use millpond_links_testkit::SOON;
-use millpond_links_testkit::{Arrivals, readings, until};
+use millpond_links::{Forward, Link, LinkState, Receive};
+use millpond_links_testkit::{DeviceAndHub, SOON, hub, thumbnails, until};
 use millpond_postgres::Postgres;
 
 use crate::support::Server;
-
-fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
 
 async fn enqueue(pond: &Millpond, text: &str) {
     pond.enqueue("readings", NewJob::raw("reading", text.to_owned())).await.unwrap();
@@ -30,17 +25,10 @@ fn texts(pond: &Millpond, queue: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_job_arrives_once_and_in_order_while_the_server_is_killed() {
     let Some(mut server) = Server::start() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
-    let hub_pond = Millpond::open(dir.path().join("hub.redb")).unwrap();
-    let engine = server.engine();
-    let mut arrived = Arrivals::at(&hub_pond);
-    let to_hub = Forward::new(&device, "readings", &engine, hub()).batch(50).start().await.unwrap();
-    let from_device = Receive::new(&hub_pond, "readings", &engine, hub()).start().unwrap();
+    let mut linked = DeviceAndHub::over(&server.engine(), 50).await;
     let (count, kills) = (2_000, 10);
-    for first in (0..count).step_by(20) {
-        device.enqueue_many("readings", readings(first..first + 20)).await.unwrap();
-        let kill = first / 20;
+    let kill = async |readings, _: &Link| {
+        let kill = readings / 20;
         if kill % (count / kills / 20) == 0 {
             match kill % 20 {
                 0 => server.kill(),
@@ -48,10 +36,8 @@ async fn each_job_arrives_once_and_in_order_while_the_server_is_killed() {
             }
             server.start_again();
         }
-    }
-    arrived.each_once_and_in_order(count, &device, [&to_hub, &from_device]).await;
-    let (sender, receiver) = (to_hub.state(), from_device.state());
-    println!("sender {sender:?}, receiver {receiver:?}");
+    };
+    let [sender, _] = linked.each_once_and_in_order(count, kill).await;
     assert_eq!((sender.engine_went_back, sender.file_went_back), (0, 0));
     assert_eq!(server.number("select count(*) from millpond.entry").await, i64::from(count) + 1, "stored once");
 }
@@ -68,23 +54,16 @@ async fn each_job_arrives_once_and_in_order_when_a_synchronous_standby_takes_ove
     let engine = Postgres::connect(&address).start().unwrap();
     engine.check().await.unwrap();
 
-    let dir = tempfile::tempdir().unwrap();
-    let device = Millpond::open(dir.path().join("device.redb")).unwrap();
-    let hub_pond = Millpond::open(dir.path().join("hub.redb")).unwrap();
-    let mut arrived = Arrivals::at(&hub_pond);
-    let to_hub = Forward::new(&device, "readings", &engine, hub()).batch(10).start().await.unwrap();
-    let from_device = Receive::new(&hub_pond, "readings", &engine, hub()).start().unwrap();
+    let mut linked = DeviceAndHub::over(&engine, 10).await;
     let count = 1_000;
-    for first in (0..count).step_by(20) {
-        device.enqueue_many("readings", readings(first..first + 20)).await.unwrap();
-        if first == count / 2 {
-            until(&to_hub, |state| state.jobs > u64::from(count / 4)).await;
+    let fail = async |readings, to_hub: &Link| {
+        if readings == count / 2 {
+            until(to_hub, |state| state.jobs > u64::from(count / 4)).await;
             primary.kill();
             standby.run("select pg_promote()").await;
         }
-    }
-    arrived.each_once_and_in_order(count, &device, [&to_hub, &from_device]).await;
-    let (sender, receiver) = (to_hub.state(), from_device.state());
+    };
+    let [sender, receiver] = linked.each_once_and_in_order(count, fail).await;
     assert_eq!((sender.engine_went_back, receiver.engine_went_back), (0, 0), "nothing that was acknowledged is lost");
     assert_eq!(standby.number("select count(*) from millpond.entry").await, i64::from(count) + 1, "stored once");
 }
@@ -229,7 +208,7 @@ async fn a_queue_is_forwarded_to_a_shared_queue() {
     let Some(server) = Server::start() else { return };
     let dir = tempfile::tempdir().unwrap();
     let device = Millpond::open(dir.path().join("device.redb")).unwrap();
-    let (engine, shared) = (server.engine(), SharedQueue::named("thumbnails").unwrap());
+    let (engine, shared) = (server.engine(), thumbnails());
     let link = Forward::to_shared(&device, "readings", &engine, shared.clone()).start().await.unwrap();
     for text in ["1", "2"] {
         enqueue(&device, text).await;

@@ -4,16 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use millpond_links::{Append, Log, Mailbox};
-use millpond_links_testkit::SOON;
+use millpond_links_testkit::{SOON, hub};
 use millpond_postgres::Postgres;
 use millpond_postgres::tokio_postgres::Client;
 
 use crate::jobs::{append, envelope, origin, send, until_true};
 use crate::support::Server;
-
-fn hub() -> Mailbox {
-    Mailbox::named("hub").unwrap()
-}
 
 /// From now on an append with the header `slow` stops after it has its positions, until the returned client gives up the lock 42.
 async fn slow_appends(server: &Server) -> Client {

@@ -2,41 +2,27 @@
 
 use millpond::{Millpond, NewJob};
 use millpond_links::Forward;
-use millpond_links_testkit::{Handled, all_work, dies_with, machine, thumbnails, until};
+use millpond_links_testkit::{Handled, TwoMachines, dies_with, machine, thumbnails, until};
 
 use crate::support::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_job_is_missing_while_the_server_is_killed() {
     let Some(mut server) = Server::start() else { return };
-    let (dir, handled) = (tempfile::tempdir().unwrap(), Handled::default());
-    let engine = server.engine();
-    let sender = Millpond::open(dir.path().join("sender.redb")).unwrap();
-    let link = Forward::to_shared(&sender, "outgoing", &engine, thumbnails()).batch(50).start().await.unwrap();
     // Each machine has connections of its own.
-    let machines = [
-        machine(dir.path(), "one.redb", &server.engine(), &handled).await,
-        machine(dir.path(), "two.redb", &server.engine(), &handled).await,
-    ];
-    // Afterwards one can be in a pause while the other does everything.
-    let before = all_work(&sender, &machines).await;
+    let machines = TwoMachines::over(&server.engine(), [&server.engine(), &server.engine()]).await;
+    let before = machines.both_work().await;
     let (count, kills) = (before + 1_000, 5);
-    for first in (before..count).step_by(20) {
-        let jobs = (first..first + 20).map(|n| NewJob::raw("thumbnail", n.to_string()));
-        sender.enqueue_many("outgoing", jobs).await.unwrap();
-        if (first - before) % (1_000 / kills) == 0 {
+    let kill = async |jobs| {
+        if jobs % (1_000 / kills) == 0 {
             server.kill();
             server.start_again();
         }
-    }
-    handled.all(count).await;
-    let twice = handled.twice();
-    let states = machines.each_ref().map(|(_, link)| link.state());
-    println!("{count} jobs, {kills} kills of the server: 0 missing, {twice} twice; {states:?}, {:?}", link.state());
+    };
+    let twice = machines.none_is_missing(before..count, kill).await;
     // A job whose end was not told yet when the server was killed can be given to the other machine.
-    let taken: u64 = states.iter().map(|state| state.jobs).sum();
-    assert!(u64::from(count) + twice as u64 <= taken, "a job that ran twice was taken twice");
-    for (_, link) in &machines {
+    assert!(u64::from(count) + twice as u64 <= machines.taken(), "a job that ran twice was taken twice");
+    for link in &machines.taking {
         until(link, |state| state.held == 0).await;
     }
     assert_eq!(server.number("select count(*) from millpond.job").await, 0, "the server keeps nothing that has ended");
