@@ -286,8 +286,7 @@ impl Oracle {
 
     fn transactions(&mut self, moment: Moment, view: &View) -> Check {
         let over = matches!(moment, Moment::Closed | Moment::Crashed);
-        let may_be_dropped: BTreeSet<u64> =
-            self.jobs.keys().copied().filter(|n| self.may_be_dropped_unseen(*n)).collect();
+        let may_be_dropped: BTreeSet<u64> = self.jobs.keys().copied().filter(|n| self.may_be_dropped(*n)).collect();
         let may_be_dropped = |n: &u64| may_be_dropped.contains(n);
         for (call, tx) in &mut self.txs {
             let rows = tx.rows.iter().filter(|row| view.rows.contains_key(row)).count();
@@ -370,7 +369,7 @@ impl Oracle {
                 let parent = &self.jobs[&parent];
                 let completed = parent.ended == Some(State::Completed) && parent.starts == run;
                 let kept = parent.last_act.is_some_and(Act::has_follow_ups);
-                if completed && kept && job.since.is_none() && !self.may_be_dropped_unseen(*n) {
+                if completed && kept && job.since.is_none() && !self.may_be_dropped(*n) {
                     return Err(format!("I2: its parent has completed, and it is missing: {job:?}, {parent:?}"));
                 }
             }

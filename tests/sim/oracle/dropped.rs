@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use millpond::{Counts, State};
 
-use super::{Check, Job, Oracle};
+use super::{Check, Oracle};
 use crate::compare::Moment;
 use crate::paths::took;
 
@@ -23,7 +23,9 @@ pub struct Drops {
 }
 
 impl Oracle {
-    fn may_drop(&self, job: &Job) -> bool {
+    /// Whether this job is, or may be, in a queue that can drop it.
+    pub fn may_be_dropped(&self, n: u64) -> bool {
+        let job = &self.jobs[&n];
         let drops = |queue: usize| self.plan.queues[queue].drops;
         drops(job.spec.queue) || (0..self.plan.queues.len()).any(|queue| job.may_be_in(queue) && drops(queue))
     }
@@ -45,7 +47,7 @@ impl Oracle {
         let n = self.number(id)?;
         let job = &self.jobs[&n];
         let has_handler = job.running.is_some() || job.ending.is_some();
-        if !self.may_drop(job) || has_handler && job.released.is_none() && !self.stops {
+        if !self.may_be_dropped(n) || has_handler && job.released.is_none() && !self.stops {
             return Err(format!("I38: it was dropped: {job:?}"));
         }
         took("a full queue dropped a job");
@@ -74,18 +76,13 @@ impl Oracle {
 
     /// A job is not in the file, and no event has said why. Returns whether it can have been dropped, and counts it.
     pub fn may_have_been_dropped(&mut self, n: u64, moment: Moment, is_explained: bool) -> bool {
-        let can = moment != Moment::Running && self.may_drop(&self.jobs[&n]);
+        let can = moment != Moment::Running && self.may_be_dropped(n);
         match (can, is_explained) {
             (true, false) => self.drops.count += 1,
             (true, true) => self.drops.perhaps += 1,
             (false, _) => {}
         }
         can
-    }
-
-    /// A job of a call whose outcome is not known is not in the file. Returns whether it can have been stored and dropped.
-    pub fn may_be_dropped_unseen(&self, n: u64) -> bool {
-        self.may_drop(&self.jobs[&n])
     }
 
     /// As many jobs were dropped as the queues count.
